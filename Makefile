@@ -1,0 +1,32 @@
+# make lab · make test · make refresh · make bench · make handouts.   On Linux, CPU=1 fetches the small torch.
+PYTHON ?= python3
+BIN := .venv/bin
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+
+lab: .venv/lab  ## open the series
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: .venv/test  ## every unit test, every notebook, every widget in a real browser
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+refresh: .venv/lab  ## run every notebook and save it with its outputs (jupyter_nbconvert_config.py)
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+bench: .venv/test  ## slider to picture in the browser; takes some minutes
+	$(BIN)/python benchmarks/slider_latency.py
+
+handouts: .venv/lab  ## the notebooks without their solutions, for a class
+	$(BIN)/jupyter nbconvert --to notebook --output-dir handouts --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb
+
+.venv/lab: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(if $(CPU),$(BIN)/pip install torch==2.13.0 --index-url $(CPU_TORCH))
+	$(BIN)/pip install -r requirements.txt
+	touch $@
+
+.venv/test: .venv/lab
+	$(BIN)/pip install -e '.[test]'
+	touch $@
+
+.PHONY: lab test refresh bench handouts

@@ -1,0 +1,93 @@
+"""One attention layer as a function of its matrices: linear, ReLU, softmax.
+
+    z_j  <-  z_j + P V score(K^T q_j),   K = W_K [z_1 … z_N],  V = W_V [z_1 … z_N],  q_j = W_Q z_j
+
+Keys and values come from the N context tokens; queries from all N+1. The last token, the query of the prompt, is
+masked: it reads the context and is read by nobody (von Oswald et al. 2023, section 2). Tokens are rows in the
+code and columns in the formula, so `W_K @ z_i` is written `z @ W_K.mT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from helpers import checks
+
+
+class Layer(NamedTuple):
+    """The four matrices of a layer that works on tokens of width D.
+
+    One head: W_Q (d_k, D), W_K (d_k, D), W_V (d_v, D), P (D, d_v). H heads: each with a first dimension H; the
+    heads' updates are added.
+    """
+
+    W_Q: Tensor
+    W_K: Tensor
+    W_V: Tensor
+    P: Tensor
+
+    def to(self, dtype: torch.dtype) -> Layer:
+        """The same layer in float32 or float64."""
+        return Layer(*(W.to(dtype) for W in self))
+
+
+def _check(z: Tensor, layer: Layer) -> None:
+    sizes = checks.tensor("z", z, "B N+1 D")
+    if sizes["N+1"] < 2:
+        raise ValueError("z: expected at least 2 tokens, a context and the query, got 1: is the context empty?")
+    head = "H " if layer.P.ndim == 3 else ""
+    for name, shape in {"W_Q": "d_k D", "W_K": "d_k D", "W_V": "d_v D", "P": "D d_v"}.items():
+        sizes |= checks.tensor(name, getattr(layer, name), head + shape, sizes)
+    checks.same_dtype(z=z, **layer._asdict())
+
+
+def _attend(z: Tensor, layer: Layer, mix: Callable, include_query: bool) -> Tensor:
+    """Project to queries, keys and values, `mix(q, k, v)` them, project back and add to the tokens."""
+    _check(z, layer)
+    W_Q, W_K, W_V, P = (W if W.ndim == 3 else W[None] for W in layer)  # (H, ., .)
+    context = z if include_query else z[:, :-1]
+    q = z[:, None] @ W_Q.mT  # (B, H, N+1, d_k)
+    k = context[:, None] @ W_K.mT  # (B, H, N, d_k)
+    v = context[:, None] @ W_V.mT  # (B, H, N, d_v)
+    update = mix(q, k, v) @ P.mT  # (B, H, N+1, D)
+    return z + update.sum(dim=1)
+
+
+def linear(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
+    """Linear attention, z_j + P V K^T q_j, for all tokens z (B, N+1, D) at once; returns the new tokens.
+
+    V K^T is summed first, so the cost grows with N and not with N^2. `include_query` lets the last token be read
+    too, which is not the construction of von Oswald et al. 2023: it is there to show what the mask is for.
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])            # one context token (1, 2), one query (3, 0)
+    >>> linear(z, Layer(eye, eye, eye, eye))[0, -1]             # (3, 0) + (1, 2) * <(1, 2), (3, 0)>
+    tensor([6., 6.])
+    """
+    return _attend(z, layer, lambda q, k, v: q @ (k.mT @ v), include_query)
+
+
+def relu(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
+    """ReLU attention, z_j + P V max(0, K^T q_j), not normalised (the attention of Bai et al. 2023, without 1/N).
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [-3.0, 0.0]]])
+    >>> relu(z, Layer(eye, eye, eye, eye))[0, -1]               # <(1, 2), (-3, 0)> is negative: nothing is read
+    tensor([-3.,  0.])
+    """
+    return _attend(z, layer, lambda q, k, v: (q @ k.mT).relu() @ v, include_query)
+
+
+def softmax(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
+    """Conventional attention, z_j + P V softmax(K^T q_j / sqrt(d_k)) (Vaswani et al. 2017, equation 1).
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
+    >>> softmax(z, Layer(eye, eye, eye, eye))[0, -1]            # one key: its weight is 1, whatever it scores
+    tensor([4., 2.])
+    """
+    return _attend(z, layer, lambda q, k, v: torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1) @ v, include_query)

@@ -1,0 +1,95 @@
+"""Attention weights written by hand, so that a layer *is* a learning algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from helpers import attention, checks, tasks
+from helpers.attention import Layer
+
+
+def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = None) -> Layer:
+    """The linear-attention layer that is one step of gradient descent (von Oswald et al. 2023, proposition 1).
+
+        W_K = W_Q = [[I, 0],   W_V = [[ 0,   0],   P = (eta/N) I          blocks d_x | d_y, all (D, D), float64
+                     [0, 0]]          [W_0, -I]]
+
+    It turns every token (x_j, y_j) into (x_j, y_j - dW x_j), where dW is the step that gradient descent with step
+    size eta takes from W_0 (d_y, d_x; 0 when None) on L(W) = 1/(2N) sum_i |W x_i - y_i|^2.
+
+    >>> prompt = tasks.linear_regression(B=1, N=20, d_x=10)
+    >>> z = attention.linear(tasks.tokens(prompt), gd_step(eta=1.0, N=20, d_x=10))
+    >>> by_hand = (prompt.y[0, :, 0] @ prompt.x[0]) @ prompt.x_query[0] / 20        # dW x_q when W_0 = 0
+    >>> bool(torch.isclose(tasks.read(z)[0, 0], by_hand, rtol=0, atol=1e-12))
+    True
+    """
+    N, d_x, d_y = checks.count("N", N), checks.count("d_x", d_x), checks.count("d_y", d_y)
+    checks.finite(eta=eta)
+    W_0 = torch.zeros(d_y, d_x, dtype=torch.float64) if W_0 is None else W_0
+    checks.tensor("W_0", W_0, "d_y d_x", {"d_y": d_y, "d_x": d_x})
+    checks.finite(W_0=W_0)
+    D = d_x + d_y
+    read_x = torch.zeros(D, D, dtype=W_0.dtype)
+    read_x[:d_x, :d_x] = torch.eye(d_x)
+    error = torch.zeros(D, D, dtype=W_0.dtype)
+    error[d_x:, :d_x] = W_0
+    error[d_x:, d_x:] = -torch.eye(d_y)
+    return Layer(W_Q=read_x, W_K=read_x.clone(), W_V=error, P=eta / N * torch.eye(D, dtype=W_0.dtype))
+
+
+def two_relu_heads(layer: Layer) -> Layer:
+    """Two ReLU heads that together do what one linear head does, since t = max(0, t) - max(0, -t).
+
+    `attention.relu(z, two_relu_heads(layer))` equals `attention.linear(z, layer)` (the trick of Bai et al. 2023).
+
+    >>> two_relu_heads(gd_step(1.0, N=20, d_x=10)).W_Q.shape
+    torch.Size([2, 11, 11])
+    """
+    W_Q, W_K, W_V, P = layer
+    return Layer(torch.stack([W_Q, -W_Q]), torch.stack([W_K, W_K]), torch.stack([W_V, W_V]), torch.stack([P, -P]))
+
+
+def change_gauge(layer: Layer, R: Tensor, R_v: Tensor, scale: float = 1.0) -> Layer:
+    """Other matrices, same layer: (W_Q, W_K) -> (R^-T W_Q, R W_K), (W_V, P) -> (R_v W_V, P R_v^-1).
+
+    Linear attention sees its weights only as the products W_K^T W_Q and P W_V, which stay as they are; and it sees
+    those two only multiplied, so `scale` may pass from one to the other: W_Q / scale, P * scale. R (d_k, d_k) and
+    R_v (d_v, d_v) are any invertible matrices.
+
+    >>> layer, R = gd_step(1.0, N=20, d_x=2), torch.tensor([[1.0, 2, 0], [0, 1, 0], [0, 0, 1]]).double()
+    >>> other = change_gauge(layer, R, R)
+    >>> torch.equal(other.W_K, layer.W_K), torch.equal(other.W_K.mT @ other.W_Q, layer.W_K.mT @ layer.W_Q)
+    (False, True)
+    """
+    d_k, d_v = layer.W_K.shape[-2], layer.W_V.shape[-2]
+    checks.tensor("R", R, "d_k d_k", {"d_k": d_k})
+    checks.tensor("R_v", R_v, "d_v d_v", {"d_v": d_v})
+    checks.same_dtype(R=R, R_v=R_v, layer=layer.W_K)
+    checks.finite(scale=scale)
+    if scale == 0:
+        raise ValueError("scale: expected a number other than 0, got 0: the layer would be lost.")
+    W_Q, W_K, W_V, P = layer
+    return Layer(torch.linalg.solve(R.mT, W_Q) / scale, R @ W_K, R_v @ W_V, scale * torch.linalg.solve(R_v.mT, P.mT).mT)
+
+
+def learner(
+    layers: Sequence[Layer], W_0: Tensor | None = None, attend: Callable = attention.linear
+) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A stack of layers as a learner, `learner(x, y, x_query) -> y_hat`: tokens in, layer after layer, read out.
+
+    >>> prompt = tasks.linear_regression(B=4, N=20, d_x=10)
+    >>> two_steps = learner([gd_step(0.5, N=20, d_x=10)] * 2)
+    >>> two_steps(*prompt[:3]).shape
+    torch.Size([4, 1])
+    """
+
+    def learn(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
+        z = tasks.tokens(tasks.Prompt(x, y, x_query), W_0)
+        for layer in layers:
+            z = attend(z, layer)
+        return tasks.read(z, d_y=y.shape[-1])
+
+    return learn

@@ -1,0 +1,32 @@
+"""How `make refresh` saves a notebook, read by nbconvert when it runs at the root.
+
+A live widget shows "model not found" when a notebook is opened again with a fresh kernel, and GitHub cannot
+show it at all. Our widgets send a still picture along with the live one; saving keeps the picture only.
+Metadata that changes with the machine (Python's version, times, widget state) is left out, so that a second
+refresh changes nothing.
+"""
+
+from nbconvert.preprocessors import Preprocessor
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class KeepThePicture(Preprocessor):
+    enabled = True
+
+    def preprocess(self, nb, resources):
+        nb.metadata = {
+            "kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"},
+            "language_info": {"name": "python"},
+        }
+        for cell in nb.cells:
+            for output in cell.get("outputs", []):
+                output.get("data", {}).pop(WIDGET, None)
+        return nb, resources
+
+
+c = get_config()  # noqa: F821 (nbconvert provides it)
+c.NotebookExporter.preprocessors = [KeepThePicture]
+c.ExecutePreprocessor.record_timing = False
+c.ExecutePreprocessor.store_widget_state = False
+c.ExecutePreprocessor.timeout = 120
