@@ -10,8 +10,8 @@ test: .venv/test  ## every unit test, every notebook, every widget in a real bro
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
 
-refresh: .venv/lab  ## run every notebook and save it with its outputs (jupyter_nbconvert_config.py)
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
+	$(BIN)/jupyter nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
 
 bench: .venv/test  ## slider to picture in the browser; takes some minutes
 	$(BIN)/python benchmarks/slider_latency.py

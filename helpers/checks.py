@@ -27,7 +27,7 @@ def tensor(name: str, value: Tensor, shape: str, sizes: dict[str, int] | None = 
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a torch tensor, got {type(value).__name__}: wrap it in torch.tensor(…).")
     names, sizes = shape.split(), dict(sizes or {})
-    known = ", ".join(f"{n}={sizes[n]}" for n in names if n in sizes)
+    known = ", ".join(f"{n}={sizes[n]}" for n in dict.fromkeys(names) if n in sizes)
     expected = f"{name}: expected ({', '.join(names)})" + (f" with {known}" if known else "")
     got = tuple(value.shape)
     if len(got) != len(names):

@@ -98,6 +98,6 @@ def roundoff_floor(ax: Axes) -> Axes:
     """
     ax.set_yscale("log")
     ax.axhline(ROUNDOFF, **BASELINE)
-    ax.text(0.99, ROUNDOFF * 1.3, "float64 round-off", transform=ax.get_yaxis_transform(), ha="right", va="bottom",
-            color=BASELINE["color"], fontsize=9)  # fmt: skip
+    below = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "top", "fontsize": 9}
+    label_line(ax, 0.99, ROUNDOFF / 1.5, "float64 round-off", BASELINE, **below)
     return ax

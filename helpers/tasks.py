@@ -31,6 +31,12 @@ class Prompt(NamedTuple):
         """The same prompts in float32 or float64."""
         return Prompt(*(None if t is None else t.to(dtype) for t in self))
 
+    def first(self, N: int) -> Prompt:
+        """The same tasks and queries with only the first N pairs in the context: what a learner knew then."""
+        if not 1 <= N <= self.x.shape[1]:
+            raise ValueError(f"N: expected 1 to {self.x.shape[1]}, the pairs that the prompt has, got {N}.")
+        return self._replace(x=self.x[:, :N], y=self.y[:, :N])
+
 
 INPUT_LAWS = {  # name -> draw(shape, generator)
     "gaussian": lambda shape, g: torch.randn(shape, generator=g, dtype=torch.float64),

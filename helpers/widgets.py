@@ -12,6 +12,7 @@ draws only the artists that `draw` touched, which it finds out by looking (an ar
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 import threading
@@ -93,15 +94,16 @@ class Picture:
         self.figure.set_layout_engine("none")  # the layout is settled: from now on nothing jumps
         self._moving, self._front, self._background = WeakSet(), [], None
 
-    def png(self) -> bytes:
-        """The figure as it is now."""
+    def png(self, compress_level: int = 1) -> bytes:
+        """The figure as it is now; 1 is quick, 9 is small."""
         file = io.BytesIO()
-        PIL.Image.fromarray(self.pixels()).convert("RGB").save(file, "png", compress_level=1)
+        PIL.Image.fromarray(self.pixels()).convert("RGB").save(file, "png", compress_level=compress_level)
         return file.getvalue()
 
     def pixels(self) -> np.ndarray:
         """The figure as it is now, (height, width, 4)."""
-        if self.figure.stale or self._background is None:
+        frame_changed = any(a.stale for a in self._front if isinstance(a, (Axis, Spine)))  # new limits, new ticks
+        if self.figure.stale or frame_changed or self._background is None:
             self._learn_what_moves()
             self.canvas.draw()
             self._background = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -109,7 +111,7 @@ class Picture:
             self.canvas.restore_region(self._background)
         for artist in self._front:
             artist.axes.draw_artist(artist)
-        for part in (*self.figure.axes, self.figure):
+        for part in (*self._front, *self.figure.axes, self.figure):
             part.stale = False  # painting ticks marks the axes they belong to
         return np.asarray(self.canvas.buffer_rgba())
 
@@ -214,7 +216,8 @@ class Explorer:
 
     def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:
         bundle = self.box._repr_mimebundle_(**kwargs)
-        return bundle | {"image/png": self.image.value, "text/plain": f"Interactive figure. {self.caption}"}
+        still = base64.b64encode(self.picture.png(compress_level=9)).decode()
+        return bundle | {"image/png": still, "text/plain": f"Interactive figure. {self.caption}"}
 
 
 _KERNEL_GONE = """<style>

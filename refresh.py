@@ -1,4 +1,4 @@
-"""How `make refresh` saves a notebook, read by nbconvert when it runs at the root.
+"""How `make refresh` saves a notebook: the configuration it hands to nbconvert.
 
 A live widget shows "model not found" when a notebook is opened again with a fresh kernel, and GitHub cannot
 show it at all. Our widgets send a still picture along with the live one; saving keeps the picture only.
@@ -6,8 +6,12 @@ Metadata that changes with the machine (Python's version, times, widget state) i
 refresh changes nothing.
 """
 
+import base64
+from pathlib import Path
+
 from nbconvert.preprocessors import Preprocessor
 
+README_PICTURE = Path("first_picture.png")  # the picture of the cell tagged readme-picture
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -22,6 +26,8 @@ class KeepThePicture(Preprocessor):
         for cell in nb.cells:
             for output in cell.get("outputs", []):
                 output.get("data", {}).pop(WIDGET, None)
+            if "readme-picture" in cell.metadata.get("tags", []):
+                README_PICTURE.write_bytes(base64.b64decode(cell.outputs[0].data["image/png"]))
         return nb, resources
 
 

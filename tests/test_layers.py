@@ -1,0 +1,52 @@
+"""The house has a ground floor: who may import whom, held against the code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+MAY_IMPORT = {
+    "checks": set(),
+    "tasks": {"checks"},
+    "attention": {"checks"},
+    "learners": {"checks"},
+    "metrics": set(),
+    "plotting": set(),
+    "constructions": {"checks", "attention", "tasks"},
+    "widgets": {"plotting"},
+    "exercises": {"checks", "attention", "learners", "tasks", "metrics", "plotting", "constructions"},
+}
+
+
+def imported_helpers(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("helpers.")}
+    return found
+
+
+def test_every_module_has_its_place_in_the_table():
+    assert {path.stem for path in HELPERS.glob("*.py")} - {"__init__"} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", MAY_IMPORT)
+def test_imports_go_downwards_only(module):
+    assert imported_helpers(HELPERS / f"{module}.py") <= MAY_IMPORT[module]
+
+
+def test_the_package_itself_is_a_docstring():
+    assert len(ast.parse((HELPERS / "__init__.py").read_text()).body) == 1
+
+
+def test_the_reader_of_imports_sees_both_spellings(tmp_path):
+    (tmp_path / "m.py").write_text(
+        "from helpers import tasks\nimport helpers.widgets\nfrom helpers.metrics import max_gap"
+    )
+    assert imported_helpers(tmp_path / "m.py") == {"tasks", "widgets", "metrics"}

@@ -1,0 +1,218 @@
+"""Widgets in plain Python: the engine by itself, and every control of every widget of every notebook."""
+
+import dis
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import NOTEBOOKS
+from ipywidgets import Checkbox, Dropdown
+from matplotlib.figure import Figure
+
+from helpers import plotting, widgets
+
+# --- the engine -----------------------------------------------------------------------------------------------
+
+
+def stage(figure: Figure):
+    """One of each: a line under a legend, a heat-map under its ticks, a patch, a title, a text."""
+    left, right = figure.subplots(1, 2)
+    left.set(xlim=(-1, 1), ylim=(-1, 1))
+    line = left.plot([-1, 1], [0, 0], label="line", **plotting.GD)[0]
+    left.legend()
+    image = right.imshow(np.zeros((3, 3)), vmin=-1, vmax=1)
+    return {"line": line, "image": image, "bar": left.bar([0], [0.1])[0], "text": left.text(0, -0.5, ""), "axes": left}
+
+
+def draw(artists, slope):
+    if slope == 13:
+        raise ZeroDivisionError("thirteen <brings> bad luck")
+    artists["line"].set_ydata([-slope, slope])
+    artists["image"].set_data(np.full((3, 3), slope))
+    artists["bar"].set_height(slope)
+    artists["text"].set_text(f"{slope:.1f}" if slope > 0 else "")
+    artists["axes"].set_title(f"slope {slope:.1f}")
+    if (slope == 1) != (artists["axes"].get_xlim()[1] == 2):
+        artists["axes"].set_xlim(-1, 2 if slope == 1 else 1)
+    return f"slope {slope:.2f}"
+
+
+def make(compute=lambda slope: slope, draw=draw, **kwargs):
+    controls = {"slope": widgets.slider("slope", 0.5, -1.0, 13.0, 0.1)}
+    return widgets.explore(stage, compute, draw, controls, caption="A test.", **kwargs)
+
+
+def full_redraw(picture: widgets.Picture) -> np.ndarray:
+    """The same figure drawn by matplotlib alone, from nothing."""
+    animated = [a for axes in picture.figure.axes for a in axes.get_children() if a.get_animated()]
+    for artist in animated:
+        artist.set_animated(False)
+    picture.canvas.draw()
+    pixels = np.asarray(picture.canvas.buffer_rgba()).copy()
+    for artist in animated:
+        artist.set_animated(True)
+    return pixels
+
+
+def test_pixels_are_those_of_a_full_redraw_after_any_moves():
+    widget = make()
+    for slope in [0.5, -1.0, 0.3, 1.0, 0.2, -0.4, 1.0, -1.0, 0.9]:
+        widget.controls["slope"].value = slope
+        quick = widget.picture.pixels().copy()
+        assert np.array_equal(quick, full_redraw(widget.picture)), f"at {slope}"
+
+
+def test_a_picture_that_forgot_what_moves_would_be_noticed(monkeypatch):
+    """The twin: with the front left out, pixels differ from a full redraw."""
+    widget = make()
+    monkeypatch.setattr(widget.picture, "_front", [])
+    widget.controls["slope"].value = 0.3
+    assert not np.array_equal(widget.picture.pixels().copy(), full_redraw(widget.picture))
+
+
+def test_only_what_moves_is_redrawn(monkeypatch):
+    widget = make()
+    widget.controls["slope"].value = 0.3
+    redraws = []
+    monkeypatch.setattr(widget.picture.canvas, "draw", lambda: redraws.append(1))
+    widget.controls["slope"].value = 0.7
+    assert not redraws
+    widget.picture.artists["axes"].set_ylim(-2, 2)
+    widget.picture.pixels()
+    assert redraws
+
+
+def test_read_out_and_picture_follow_the_control():
+    widget = make()
+    before = widget.image.value
+    widget.controls["slope"].value = 0.9
+    assert "slope 0.90" in widget.readout.value and 'role="status"' in widget.readout.value
+    assert widget.image.value != before
+
+
+def test_an_error_is_said_in_words_raised_and_forgotten_at_the_next_good_value():
+    widget = make()
+    good = widget.image.value
+    with pytest.raises(ZeroDivisionError):
+        widget.controls["slope"].value = 13.0
+    alert = widget.readout.value
+    assert 'role="alert"' in alert and "ZeroDivisionError: thirteen &lt;brings&gt; bad luck" in alert
+    assert "still shows slope = 0.5" in alert
+    assert widget.image.value == good
+    widget.controls["slope"].value = 0.6
+    assert "slope 0.60" in widget.readout.value and "alert" not in widget.readout.value
+    assert np.array_equal(widget.picture.pixels().copy(), full_redraw(widget.picture))
+
+
+def test_reset_brings_everything_back_with_one_redraw():
+    calls = []
+    widget = make(compute=lambda slope: calls.append(slope) or slope)
+    opening = widget.image.value
+    widget.controls["slope"].value = 0.9
+    calls.clear()
+    widget.reset()
+    assert widget.image.value == opening and widget.values() == {"slope": 0.5} and calls == [0.5]
+
+
+def test_slow_figures_wait_for_the_hand_to_let_go_and_say_that_they_compute():
+    said = []
+    slow = make(compute=lambda slope: said.append(slow.readout.value if said else "") or slope, live=False)
+    said.append("made")
+    slow.controls["slope"].value = 0.9
+    assert said[-1] == "computing …"
+    assert slow.controls["slope"].continuous_update is False
+    assert make().controls["slope"].continuous_update is True
+
+
+def test_two_threads_moving_at_once_leave_a_whole_picture():
+    widget = make()
+    moves = [
+        threading.Thread(target=setattr, args=(widget.controls["slope"], "value", v)) for v in (0.1, 0.2, 0.3, 0.4)
+    ]
+    for move in moves:
+        move.start()
+    for move in moves:
+        move.join()
+    widget.update()
+    assert np.array_equal(widget.picture.pixels().copy(), full_redraw(widget.picture))
+
+
+def test_too_many_controls_are_refused():
+    controls = {name: widgets.switch(name, False) for name in "abcde"}
+    with pytest.raises(ValueError, match="controls: expected 1 to 4, got 5"):
+        widgets.explore(stage, lambda **_: 0, draw, controls, caption="")
+
+
+def test_it_shows_live_and_still_at_once():
+    bundle = make()._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(bundle)
+    assert bundle["text/plain"] == "Interactive figure. A test."
+
+
+# --- every widget of every notebook ---------------------------------------------------------------------------
+
+
+def some_values(control) -> list:
+    """The ends, and what lies between."""
+    if isinstance(control, Checkbox):
+        return [not control.value, control.value]
+    if isinstance(control, Dropdown):
+        return list(control.options)
+    span = control.max - control.min
+    between = [type(control.value)(control.min + span * part) for part in (0.33, 0.71)]
+    return [control.min, control.max, *between]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_control_of_every_widget_works(ran, path):
+    for explorer in ran(path).explorers:
+        for name, control in explorer.controls.items():
+            explorer.reset()
+            pictures, readouts = {explorer.image.value}, {explorer.readout.value}
+            for value in some_values(control):
+                control.value = value
+                pictures.add(explorer.image.value)
+                readouts.add(explorer.readout.value)
+                assert "alert" not in explorer.readout.value
+            assert len(pictures) > 1, f"{path.stem}: the picture does not follow {name}"
+            assert len(readouts) > 1, f"{path.stem}: the read-out does not follow {name}"
+        explorer.reset()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_any_order_of_moves_leaves_the_right_picture(ran, path):
+    dice = random.Random(0)
+    for explorer in ran(path).explorers:
+        for _ in range(15):
+            control = dice.choice(list(explorer.controls.values()))
+            control.value = dice.choice(some_values(control))
+        assert np.array_equal(explorer.picture.pixels().copy(), full_redraw(explorer.picture))
+        explorer.reset()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_compute_is_a_function_of_its_arguments_only(ran, path):
+    for explorer in ran(path).explorers:
+        before = torch.random.get_rng_state()
+        draws = [explorer.draw(explorer.picture.artists, explorer.compute(**explorer.defaults)) for _ in range(2)]
+        assert draws[0] == draws[1]
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+def globals_read(code) -> set[str]:
+    """Global names read in a function and in the functions inside it."""
+    read = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
+    return read.union(*(globals_read(const) for const in code.co_consts if hasattr(const, "co_names")))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_compute_does_not_read_the_notebooks_variables(ran, path):
+    """Only imported modules, functions and constants in capitals may come from outside."""
+    namespace = ran(path).namespace
+    for explorer in ran(path).explorers:
+        for name in globals_read(explorer.compute.__code__):
+            value = namespace.get(name)
+            is_variable = value is not None and not callable(value) and type(value).__name__ != "module"
+            assert not is_variable or name.isupper(), f"{path.stem}: compute reads {name}"
