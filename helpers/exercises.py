@@ -44,7 +44,7 @@ def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int],
     layer = constructions.gd_step(0.8, N=6, d_x=3, d_y=2, W_0=W_0)
     prediction = tasks.read(attention.linear(z, layer, include_query=True), d_y=2)
     expected = prediction - learners.gd(x, y, x_query, 0.8, W_0=W_0)
-    hint = "two things go wrong: what the slot should have held is missing, and the query's own value, W_0 x_q - 0, is read."
+    hint = "what the slot should have held is missing, and the query's own value, W_0 x_q - 0, is read."
     _verdict(answer(W_0, x_query, 0.8, 6), expected, hint)
 
 
