@@ -208,8 +208,8 @@ class Explorer:
         button.on_click(self.reset)
         row = ipywidgets.HBox([*self.controls.values(), button], layout={"flex_flow": "row wrap"})
         self.image.layout = ipywidgets.Layout(max_width="100%", height="auto")
-        self.readout.layout = ipywidgets.Layout(min_height="3em")
-        note = ipywidgets.HTML(f"<small>{html.escape(self.caption)}</small>{_KERNEL_GONE}")
+        self.readout.layout = ipywidgets.Layout(min_height="3.2em")
+        note = ipywidgets.HTML(f"<small>{html.escape(self.caption)}</small>{_STYLE}")
         box = ipywidgets.VBox([row, self.image, self.readout, note], layout={"max_width": self.image.width + "px"})
         box.add_class("icl-explorer")
         return box
@@ -220,8 +220,8 @@ class Explorer:
         return bundle | {"image/png": still, "text/plain": f"Interactive figure. {self.caption}"}
 
 
-_KERNEL_GONE = """<style>
-.icl-explorer .jupyter-widgets-disconnected { outline: none; }
+_STYLE = """<style>
+.icl-explorer [role], .icl-explorer small { display: block; line-height: 1.4; }
 .icl-explorer:has(.jupyter-widgets-disconnected)::after
   { content: "The kernel behind this figure is gone: run the cell again."; color: #B00020; }
 </style>"""
