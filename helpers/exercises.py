@@ -22,7 +22,7 @@ def _verdict(answer: Tensor | None, expected: Tensor, hint: str) -> None:
     elif torch.allclose(answer.double(), expected, rtol=0, atol=1e-9):
         print("✔ Right, to within 1e-9 on prompts that the check drew for itself.")
     else:
-        off = (answer - expected).abs().max().item()
+        off = (answer.double() - expected).abs().max().item()
         print(f"Not yet: the largest difference is {off:.2g}. Hint: {hint}")
 
 
@@ -65,8 +65,9 @@ def check_cross_entropy_labels(answer: Callable[[Tensor, Tensor, Tensor], Tensor
     (gradient,) = torch.autograd.grad(loss, W)
     hint = "the layer adds (eta/N) sum_i (label_i) x_i^T; compare with minus the gradient of the cross-entropy at W_0."
     labels = answer(onehot, x, W_0)
-    step = labels.mT @ x / 12 if isinstance(labels, Tensor) and labels.shape == onehot.shape else labels
-    _verdict(step, -gradient, hint)
+    if not isinstance(labels, Tensor) or labels.shape != onehot.shape:
+        return _verdict(labels, onehot, hint)
+    return _verdict(labels.double().mT @ x / 12, -gradient, hint)
 
 
 def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:

@@ -24,11 +24,13 @@ import ipywidgets
 import numpy as np
 import PIL.Image
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.spines import Spine
+from matplotlib.text import Text
 
 from helpers import plotting
 
@@ -74,9 +76,10 @@ def choice(label: str, value: str, options: list[str]) -> ipywidgets.Widget:
 class Picture:
     """A figure that is made once and redraws only what moves.
 
-    The background holds everything that lies under the lowest artist that moves; that artist and all that lies
-    above it are drawn on top each time, in matplotlib's order, so the pixels are those of a full redraw. When
-    something else changes (limits, ticks, a new artist), matplotlib marks the figure stale and all is drawn anew.
+    The background holds everything that lies under the lowest artist that moves, and titles beside the axes, which
+    nothing covers. That artist and all else above it are drawn on top each time, in matplotlib's order, so the pixels
+    are those of a full redraw. When something else changes (limits, ticks, a new artist), matplotlib marks the figure
+    stale and all is drawn anew.
 
     >>> picture = Picture(lambda figure: figure.subplots().plot([0, 1], [0, 1])[0], size=(4, 2))
     >>> before = picture.png()
@@ -120,11 +123,24 @@ class Picture:
         self._front = []
         for axes in self.figure.axes:
             painted = _in_painting_order(axes)
-            self._moving.update(a for a in painted if a.stale and not isinstance(a, (Axis, Spine, Axes)))
+            self._moving.update(a for a in painted if a.stale and _can_move(a))
             first = next((i for i, a in enumerate(painted) if a in self._moving), len(painted))
-            for i, artist in enumerate(painted):
-                artist.set_animated(i >= first)  # matplotlib leaves animated artists out of a normal draw
-            self._front += painted[first:]
+            front = painted[first:]
+            if all(a.get_clip_on() for a in front if a in self._moving):  # what moves stays inside the axes
+                front = [a for a in front if a in self._moving or not _lies_outside(a, axes)]
+            for artist in painted:
+                artist.set_animated(artist in front)  # matplotlib leaves animated artists out of a normal draw
+            self._front += front
+
+
+def _can_move(artist: Artist) -> bool:
+    """No frame, and no text without letters: that is never drawn, so it stays stale."""
+    return not isinstance(artist, (Axis, Spine, Axes)) and not (isinstance(artist, Text) and not artist.get_text())
+
+
+def _lies_outside(artist: Artist, axes: Axes) -> bool:
+    """A title, say. Letters take a good part of the time of a redraw."""
+    return isinstance(artist, Text) and not artist.get_window_extent().overlaps(axes.bbox)
 
 
 def _in_painting_order(axes: Axes) -> list:
@@ -207,10 +223,12 @@ class Explorer:
         button.layout.width = "70px"
         button.on_click(self.reset)
         row = ipywidgets.HBox([*self.controls.values(), button], layout={"flex_flow": "row wrap"})
-        self.image.layout = ipywidgets.Layout(max_width="100%", height="auto")
+        self.image.layout = ipywidgets.Layout(max_width="100%", height="auto", margin="0")
         self.readout.layout = ipywidgets.Layout(min_height="3.2em")
         note = ipywidgets.HTML(f"<small>{html.escape(self.caption)}</small>{_STYLE}")
-        box = ipywidgets.VBox([row, self.image, self.readout, note], layout={"max_width": self.image.width + "px"})
+        box = ipywidgets.VBox(
+            [row, self.image, self.readout, note], layout={"width": "100%", "max_width": f"{self.image.width}px"}
+        )
         box.add_class("icl-explorer")
         return box
 
