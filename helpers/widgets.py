@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import io
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -79,7 +81,7 @@ class Picture:
     The background holds everything that lies under the lowest artist that moves, and titles beside the axes, which
     nothing covers. That artist and all else above it are drawn on top each time, in matplotlib's order, so the pixels
     are those of a full redraw. When something else changes (limits, ticks, a new artist), matplotlib marks the figure
-    stale and all is drawn anew.
+    stale and all is drawn anew; and always so where axes overlap.
 
     >>> picture = Picture(lambda figure: figure.subplots().plot([0, 1], [0, 1])[0], size=(4, 2))
     >>> before = picture.png()
@@ -95,18 +97,17 @@ class Picture:
             self.artists = stage(self.figure)
             self.canvas.draw()
         self.figure.set_layout_engine("none")  # the layout is settled: from now on nothing jumps
-        self._moving, self._front, self._background = WeakSet(), [], None
+        self._moving, self._front, self._zorders, self._background = WeakSet(), [], [], None
 
-    def png(self, compress_level: int = 1) -> bytes:
-        """The figure as it is now; 1 is quick, 9 is small."""
+    def png(self) -> bytes:
+        """The figure as it is now."""
         file = io.BytesIO()
-        PIL.Image.fromarray(self.pixels()).convert("RGB").save(file, "png", compress_level=compress_level)
+        PIL.Image.fromarray(self.pixels()).convert("RGB").save(file, "png", compress_level=1)  # quick
         return file.getvalue()
 
     def pixels(self) -> np.ndarray:
         """The figure as it is now, (height, width, 4)."""
-        frame_changed = any(a.stale for a in self._front if isinstance(a, (Axis, Spine)))  # new limits, new ticks
-        if self.figure.stale or frame_changed or self._background is None:
+        if self.figure.stale or self._background is None or self._frame_changed():
             self._learn_what_moves()
             self.canvas.draw()
             self._background = self.canvas.copy_from_bbox(self.figure.bbox)
@@ -118,19 +119,37 @@ class Picture:
             part.stale = False  # painting ticks marks the axes they belong to
         return np.asarray(self.canvas.buffer_rgba())
 
+    def _frame_changed(self) -> bool:
+        """New limits, new ticks, another order: what the front is told does not reach the figure."""
+        new_frame = any(a.stale for a in self._front if isinstance(a, (Axis, Spine)))
+        return new_frame or self._zorders != [a.zorder for a in self._front]
+
     def _learn_what_moves(self) -> None:
         """What is stale was touched by `draw`: it moves. It and all above it make up the front."""
         self._front = []
         for axes in self.figure.axes:
             painted = _in_painting_order(axes)
             self._moving.update(a for a in painted if a.stale and _can_move(a))
-            first = next((i for i, a in enumerate(painted) if a in self._moving), len(painted))
-            front = painted[first:]
-            if all(a.get_clip_on() for a in front if a in self._moving):  # what moves stays inside the axes
-                front = [a for a in front if a in self._moving or not _lies_outside(a, axes)]
+            front = [] if _things_overlap(self.figure) else self._front_of(axes, painted)
             for artist in painted:
                 artist.set_animated(artist in front)  # matplotlib leaves animated artists out of a normal draw
             self._front += front
+        self._zorders = [a.zorder for a in self._front]
+
+    def _front_of(self, axes: Axes, painted: list[Artist]) -> list[Artist]:
+        first = next((i for i, a in enumerate(painted) if a in self._moving), len(painted))
+        front = painted[first:]
+        if all(a.get_clip_on() for a in front if a in self._moving):  # what moves stays inside the axes
+            front = [a for a in front if a in self._moving or not _lies_outside(a, axes)]
+        return front if axes.get_visible() else []
+
+
+def _things_overlap(figure: Figure) -> bool:
+    """Axes over axes (`twinx`), or the figure's own texts over axes: what is above what is then left to matplotlib."""
+    boxes = [axes.bbox for axes in figure.axes]
+    own = [a.get_window_extent() for a in (*figure.texts, *figure.lines, *figure.patches)]
+    crossing = any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    return crossing or any(a.overlaps(b) for a in own for b in boxes)
 
 
 def _can_move(artist: Artist) -> bool:
@@ -170,8 +189,9 @@ class Explorer:
         self.box = self._lay_out()
 
     def values(self) -> dict[str, Any]:
-        """The value of each control, by name."""
-        return {name: control.value for name, control in self.controls.items()}
+        """The value of each control, by name; a slider in the page sends 0.6000000000000001 for 0.6."""
+        values = {name: control.value for name, control in self.controls.items()}
+        return {name: round(value, 9) if isinstance(value, float) else value for name, value in values.items()}
 
     def reset(self, _button=None) -> None:
         """All controls back to where they opened, with one redraw."""
@@ -199,6 +219,8 @@ class Explorer:
     def _render(self) -> bytes:
         values = self.values()
         readout = self.draw(self.picture.artists, self.compute(**values))
+        if not isinstance(readout, str):
+            raise TypeError(f"draw: expected it to return the read-out, a str, got {readout!r}: is a return missing?")
         png = self.picture.png()
         self.readout.value = f'<div role="status">{readout}</div>'
         self._shown = values
@@ -207,7 +229,7 @@ class Explorer:
     def _alert(self, error: Exception) -> str:
         shown = ", ".join(f"{name} = {value}" for name, value in self._shown.items())
         return (
-            '<div role="alert" style="color: #B00020"><b>This setting did not work.</b> '
+            '<div role="alert"><b>This setting did not work.</b> '
             f"{type(error).__name__}: {html.escape(str(error))} "
             f"The picture still shows {html.escape(shown)}. Move a control, or press Reset.</div>"
         )
@@ -234,14 +256,19 @@ class Explorer:
 
     def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:
         bundle = self.box._repr_mimebundle_(**kwargs)
-        still = base64.b64encode(self.picture.png(compress_level=9)).decode()
-        return bundle | {"image/png": still, "text/plain": f"Interactive figure. {self.caption}"}
+        still = io.BytesIO()
+        PIL.Image.open(io.BytesIO(self.image.value)).save(still, "png", compress_level=9)  # small, for the file
+        return bundle | {
+            "image/png": base64.b64encode(still.getvalue()).decode(),
+            "text/plain": f"Interactive figure. {self.caption}",
+        }
 
 
 _STYLE = """<style>
 .icl-explorer [role], .icl-explorer small { display: block; line-height: 1.4; }
+.icl-explorer [role=alert], .icl-explorer::after { color: var(--jp-error-color1, #B00020); }
 .icl-explorer:has(.jupyter-widgets-disconnected)::after
-  { content: "The kernel behind this figure is gone: run the cell again."; color: #B00020; }
+  { content: "The kernel behind this figure is gone: run the cell again."; }
 </style>"""
 
 
@@ -280,5 +307,8 @@ def explore(
     '<div role="status">slope 0.6</div>'
     """
     if not 1 <= len(controls) <= MAX_CONTROLS:
-        raise ValueError(f"controls: expected 1 to {MAX_CONTROLS}, got {len(controls)}: split the figure in two.")
+        raise ValueError(f"controls: expected 1 to {MAX_CONTROLS}, got {len(controls)}: too many? make two figures.")
+    takes = list(inspect.signature(compute).parameters)
+    if sorted(takes) != sorted(controls):
+        raise ValueError(f"controls: expected the names that compute takes, {takes}, got {list(controls)}.")
     return Explorer(stage, compute, draw, controls, caption=caption, size=size, live=live)
