@@ -3,7 +3,7 @@
     z_j  <-  z_j + P V score(K^T q_j),   K = W_K [z_1 … z_N],  V = W_V [z_1 … z_N],  q_j = W_Q z_j
 
 Keys and values come from the N context tokens; queries from all N+1. The last token, the query of the prompt, is
-masked: it reads the context and is read by nobody (von Oswald et al. 2023, section 2). Tokens are rows in the
+masked: it reads the context and is read by nobody (von Oswald et al. 2023). Tokens are rows in the
 code and columns in the formula, so `W_K @ z_i` is written `z @ W_K.mT`.
 """
 
@@ -36,6 +36,12 @@ class Layer(NamedTuple):
 
 
 def _check(z: Tensor, layer: Layer) -> None:
+    if not isinstance(layer, Layer):
+        raise TypeError(
+            f"layer: expected a Layer, got {type(layer).__name__}: a list of layers goes to a loop, one by one."
+        )
+    if len({W.ndim for W in layer}) > 1:
+        raise ValueError(f"layer: expected 2 dimensions in each matrix, or 3 for heads, got {[W.ndim for W in layer]}.")
     sizes = checks.tensor("z", z, "B N+1 D")
     if sizes["N+1"] < 2:
         raise ValueError("z: expected at least 2 tokens, a context and the query, got 1: is the context empty?")
@@ -50,11 +56,14 @@ def _attend(z: Tensor, layer: Layer, mix: Callable, include_query: bool) -> Tens
     _check(z, layer)
     W_Q, W_K, W_V, P = (W if W.ndim == 3 else W[None] for W in layer)  # (H, ., .)
     context = z if include_query else z[:, :-1]
-    q = z[:, None] @ W_Q.mT  # (B, H, N+1, d_k)
-    k = context[:, None] @ W_K.mT  # (B, H, N, d_k)
-    v = context[:, None] @ W_V.mT  # (B, H, N, d_v)
+    q, k, v = _project(z, W_Q), _project(context, W_K), _project(context, W_V)
     update = mix(q, k, v) @ P.mT  # (B, H, N+1, D)
     return z + update.sum(dim=1)
+
+
+def _project(z: Tensor, W: Tensor) -> Tensor:
+    """Each token through each head's matrix: z (B, n, D), W (H, d, D) -> (B, H, n, d), in one product."""
+    return (z @ W.flatten(0, 1).mT).unflatten(-1, W.shape[:2]).transpose(1, 2)
 
 
 def linear(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
@@ -83,7 +92,7 @@ def relu(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
 
 
 def softmax(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
-    """Conventional attention, z_j + P V softmax(K^T q_j / sqrt(d_k)) (Vaswani et al. 2017, equation 1).
+    """Conventional attention, z_j + P V softmax(K^T q_j / sqrt(d_k)) (Vaswani et al. 2017).
 
     >>> eye = torch.eye(2)
     >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])

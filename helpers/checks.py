@@ -6,8 +6,8 @@ again: numbers that blow up on the way (a step size past 2/lambda_max) are a res
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ def tensor(name: str, value: Tensor, shape: str, sizes: dict[str, int] | None = 
             raise ValueError(f"{expected}, got {got}: {n} = 0, but at least 1 is needed.")
         if sizes.setdefault(n, size) != size:
             raise ValueError(f"{expected}, got {got}: it differs in {n}.")
-    if not value.is_floating_point():
+    if value.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"{name}: expected float32 or float64, got {value.dtype}: call .double() on it.")
     return {n: sizes[n] for n in names}
 
@@ -54,21 +54,37 @@ def same_dtype(**tensors: Tensor) -> None:
         raise TypeError(f"expected one dtype, got {got}: convert with .to(torch.float64).")
 
 
-def finite(**values: Tensor | float | Sequence[float]) -> None:
-    """No NaN and no infinity in any of the named values.
+def finite(**tensors: Tensor) -> None:
+    """No NaN and no infinity in any of the named tensors.
 
-    >>> finite(eta=float("nan"))
+    >>> finite(x=torch.tensor([1.0, float("nan")]))
     Traceback (most recent call last):
-    ValueError: eta: expected finite numbers, got nan: look at the step that made it (a division by 0, a diverged run).
+    ValueError: x: expected finite numbers, got nan: look at the step that made it (a division by 0, a diverged run).
     """
-    for name, value in values.items():
-        bad = torch.as_tensor(value)
-        bad = bad[~torch.isfinite(bad)]
-        if len(bad):
+    for name, value in tensors.items():
+        good = torch.isfinite(value)
+        if not good.all():
             raise ValueError(
-                f"{name}: expected finite numbers, got {bad[0].item()}: "
+                f"{name}: expected finite numbers, got {value[~good][0].item()}: "
                 "look at the step that made it (a division by 0, a diverged run)."
             )
+
+
+def number(name: str, value: float | Tensor) -> float | Tensor:
+    """One finite number; a tensor without dimensions stays a tensor, with its gradient.
+
+    >>> number("eta", None)
+    Traceback (most recent call last):
+    ValueError: eta: expected one finite number, got None.
+    """
+    try:
+        plain = float(value.detach() if isinstance(value, Tensor) else value)
+        good = not isinstance(value, str) and math.isfinite(plain) and getattr(value, "ndim", 0) == 0
+    except (TypeError, ValueError, RuntimeError):
+        good = False
+    if not good:
+        raise ValueError(f"{name}: expected one finite number, got {value!r}.")
+    return value
 
 
 def count(name: str, value: int, least: int = 1) -> int:
@@ -87,20 +103,20 @@ def count(name: str, value: int, least: int = 1) -> int:
     return whole
 
 
-def prompt(x: Tensor, y: Tensor, x_query: Tensor, W_0: Tensor | None = None) -> dict[str, int]:
-    """A prompt as every learner takes it: x (B, N, d_x), y (B, N, d_y), x_query (B, d_x), W_0 (d_y, d_x) or None.
+def prompt(x: Tensor, y: Tensor, x_query: Tensor | None = None, W_0: Tensor | None = None) -> dict[str, int]:
+    """A prompt as every learner takes it: x (B, N, d_x), y (B, N, d_y), x_query (B, d_x), W_0 (d_y, d_x).
 
-    Returns the sizes B, N, d_x, d_y.
+    Query and W_0 are checked where there are any. Returns the sizes B, N, d_x, d_y.
 
     >>> prompt(torch.zeros(2, 5, 3), torch.zeros(2, 5, 1), torch.zeros(2, 3))
     {'B': 2, 'N': 5, 'd_x': 3, 'd_y': 1}
     """
-    parts = {"x": x, "y": y, "x_query": x_query} | ({} if W_0 is None else {"W_0": W_0})
-    sizes = tensor("x", x, "B N d_x")
-    sizes |= tensor("y", y, "B N d_y", sizes)
-    sizes |= tensor("x_query", x_query, "B d_x", sizes)
-    if W_0 is not None:
-        tensor("W_0", W_0, "d_y d_x", sizes)
+    shapes = {"x": "B N d_x", "y": "B N d_y", "x_query": "B d_x", "W_0": "d_y d_x"}
+    parts = {"x": x, "y": y, "x_query": x_query, "W_0": W_0}
+    parts = {name: part for name, part in parts.items() if part is not None or name in ("x", "y")}
+    sizes = {}
+    for name, part in parts.items():
+        sizes |= tensor(name, part, shapes[name], sizes)
     same_dtype(**parts)
     finite(**parts)
     return sizes

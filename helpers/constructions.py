@@ -14,11 +14,11 @@ from helpers.attention import Layer
 def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = None) -> Layer:
     """The linear-attention layer that is one step of gradient descent (von Oswald et al. 2023, proposition 1).
 
-        W_K = W_Q = [[I, 0],   W_V = [[ 0,   0],   P = (eta/N) I          blocks d_x | d_y, all (D, D), float64
+        W_K = W_Q = [[I, 0],   W_V = [[ 0,   0],   P = (eta/N) I          blocks d_x | d_y, all (D, D)
                      [0, 0]]          [W_0, -I]]
 
     It turns every token (x_j, y_j) into (x_j, y_j - dW x_j), where dW is the step that gradient descent with step
-    size eta takes from W_0 (d_y, d_x; 0 when None) on L(W) = 1/(2N) sum_i |W x_i - y_i|^2.
+    size eta takes from W_0 (d_y, d_x; 0 in float64 when None) on L(W) = 1/(2N) sum_i |W x_i - y_i|^2.
 
     >>> prompt = tasks.linear_regression(B=1, N=20, d_x=10)
     >>> z = attention.linear(tasks.tokens(prompt), gd_step(eta=1.0, N=20, d_x=10))
@@ -27,7 +27,7 @@ def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = Non
     True
     """
     N, d_x, d_y = checks.count("N", N), checks.count("d_x", d_x), checks.count("d_y", d_y)
-    checks.finite(eta=eta)
+    checks.number("eta", eta)
     W_0 = torch.zeros(d_y, d_x, dtype=torch.float64) if W_0 is None else W_0
     checks.tensor("W_0", W_0, "d_y d_x", {"d_y": d_y, "d_x": d_x})
     checks.finite(W_0=W_0)
@@ -55,9 +55,9 @@ def two_relu_heads(layer: Layer) -> Layer:
 def change_gauge(layer: Layer, R: Tensor, R_v: Tensor, scale: float = 1.0) -> Layer:
     """Other matrices, same layer: (W_Q, W_K) -> (R^-T W_Q, R W_K), (W_V, P) -> (R_v W_V, P R_v^-1).
 
-    Linear attention sees its weights only as the products W_K^T W_Q and P W_V, which stay as they are; and it sees
-    those two only multiplied, so `scale` may pass from one to the other: W_Q / scale, P * scale. R (d_k, d_k) and
-    R_v (d_v, d_v) are any invertible matrices.
+    Attention sees its weights only as the products W_K^T W_Q and P W_V, which R (d_k, d_k) and R_v (d_v, d_v), any
+    invertible matrices, leave as they are. *Linear* attention sees even those two only multiplied, so `scale` may
+    pass from one to the other: W_Q / scale, P * scale.
 
     >>> layer, R = gd_step(1.0, N=20, d_x=2), torch.tensor([[1.0, 2, 0], [0, 1, 0], [0, 0, 1]]).double()
     >>> other = change_gauge(layer, R, R)
@@ -68,8 +68,10 @@ def change_gauge(layer: Layer, R: Tensor, R_v: Tensor, scale: float = 1.0) -> La
     checks.tensor("R", R, "d_k d_k", {"d_k": d_k})
     checks.tensor("R_v", R_v, "d_v d_v", {"d_v": d_v})
     checks.same_dtype(R=R, R_v=R_v, layer=layer.W_K)
-    checks.finite(scale=scale)
-    if scale == 0:
+    checks.finite(R=R, R_v=R_v)
+    if min(torch.linalg.matrix_rank(R) - d_k, torch.linalg.matrix_rank(R_v) - d_v) < 0:
+        raise ValueError("R, R_v: expected invertible matrices, got a singular one: the layer could not be recovered.")
+    if checks.number("scale", scale) == 0:
         raise ValueError("scale: expected a number other than 0, got 0: the layer would be lost.")
     W_Q, W_K, W_V, P = layer
     return Layer(torch.linalg.solve(R.mT, W_Q) / scale, R @ W_K, R_v @ W_V, scale * torch.linalg.solve(R_v.mT, P.mT).mT)
@@ -85,6 +87,9 @@ def learner(
     >>> two_steps(*prompt[:3]).shape
     torch.Size([4, 1])
     """
+
+    if isinstance(layers, Layer):
+        raise TypeError("layers: expected a list of layers, got one Layer: write [layer].")
 
     def learn(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
         z = tasks.tokens(tasks.Prompt(x, y, x_query), W_0)

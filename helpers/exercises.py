@@ -1,6 +1,6 @@
 """Checks for the readers' answers. Each runs the answer on prompts it has not seen and says what it found.
 
-A check never raises for a wrong or missing answer: it prints what came, and a hint.
+A check never raises, whatever the answer is or does: it prints what came, and a hint.
 """
 
 from __future__ import annotations
@@ -10,19 +10,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import attention, constructions, learners, tasks
+from helpers import attention, checks, constructions, learners, tasks
 
 
-def _verdict(answer: Tensor | None, expected: Tensor, hint: str) -> None:
-    if answer is None:
+def _ask(answer: Callable, *arguments):
+    """What the reader's function says; None, and a line, when it says nothing or fails."""
+    try:
+        said = answer(*arguments)
+    except Exception as error:
+        print(f"Not yet: your function raised {type(error).__name__}: {error}")
+        return None
+    if said is None:
         print("Not yet: the function returns nothing. Replace the dots.")
-    elif not isinstance(answer, Tensor) or answer.shape != expected.shape:
-        shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        print(f"Not yet: expected a tensor of shape {tuple(expected.shape)}, got {shape}.")
-    elif torch.allclose(answer.double(), expected, rtol=0, atol=1e-9):
+    return said
+
+
+def _fits(answer, shape: torch.Size) -> bool:
+    fits = isinstance(answer, Tensor) and answer.shape == shape and answer.is_floating_point()
+    if not fits:
+        got = f"{answer.dtype} {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+        print(f"Not yet: expected a tensor of shape {tuple(shape)}, got {got}.")
+    return fits
+
+
+def _verdict(answer: Tensor, expected: Tensor, hint: str) -> None:
+    off = (answer.double() - expected).abs().max().item()
+    if off < 1e-9:
         print("✔ Right, to within 1e-9 on prompts that the check drew for itself.")
     else:
-        off = (answer.double() - expected).abs().max().item()
         print(f"Not yet: the largest difference is {off:.2g}. Hint: {hint}")
 
 
@@ -45,7 +60,9 @@ def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int],
     prediction = tasks.read(attention.linear(z, layer, include_query=True), d_y=2)
     expected = prediction - learners.gd(x, y, x_query, 0.8, W_0=W_0)
     hint = "what the slot should have held is missing, and the query's own value, W_0 x_q - 0, is read."
-    _verdict(answer(W_0, x_query, 0.8, 6), expected, hint)
+    said = _ask(answer, W_0, x_query, 0.8, 6)
+    if said is not None and _fits(said, expected.shape):
+        _verdict(said, expected, hint)
 
 
 def check_cross_entropy_labels(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
@@ -64,10 +81,9 @@ def check_cross_entropy_labels(answer: Callable[[Tensor, Tensor, Tensor], Tensor
     loss = torch.nn.functional.cross_entropy((x @ W.mT).flatten(0, 1), classes.flatten(), reduction="sum") / 12
     (gradient,) = torch.autograd.grad(loss, W)
     hint = "the layer adds (eta/N) sum_i (label_i) x_i^T; compare with minus the gradient of the cross-entropy at W_0."
-    labels = answer(onehot, x, W_0)
-    if not isinstance(labels, Tensor) or labels.shape != onehot.shape:
-        return _verdict(labels, onehot, hint)
-    return _verdict(labels.double().mT @ x / 12, -gradient, hint)
+    labels = _ask(answer, onehot, x, W_0)
+    if labels is not None and _fits(labels, onehot.shape):
+        _verdict(labels.double().mT @ x / 12, -gradient, hint)
 
 
 def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
@@ -78,11 +94,17 @@ def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
     Not yet: the function returns nothing. Replace the dots.
     """
     prompt = tasks.linear_regression(B=8, N=9, d_x=2, noise=0.5, seed=73)
-    etas = [answer(x) for x in prompt.x]
-    if any(pair is None for pair in etas):
-        return _verdict(None, prompt.y_query, "")
-    if not all(hasattr(pair, "__len__") and len(pair) == 2 for pair in etas):
-        return print(f"Not yet: expected two step sizes for a context, got {etas[0]}.")
+    etas = []
+    for x in prompt.x:
+        pair = _ask(answer, x)
+        if pair is None:
+            return
+        try:
+            etas.append([checks.number("eta", eta) for eta in pair])
+        except (TypeError, ValueError):
+            return print(f"Not yet: expected two finite step sizes for a context, got {pair}.")
+        if len(etas[-1]) != 2:
+            return print(f"Not yet: expected two step sizes for a context, got {pair}.")
     one_by_one = [
         constructions.learner([constructions.gd_step(float(eta), N=9, d_x=2) for eta in pair])(*(t[None] for t in task))
         for pair, *task in zip(etas, *prompt[:3], strict=True)
@@ -90,4 +112,4 @@ def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
     least_squares = torch.linalg.lstsq(prompt.x, prompt.y).solution  # (B, d_x, d_y)
     expected = (prompt.x_query[:, None] @ least_squares)[:, 0]
     hint = "after a step the error along an eigenvector of x^T x / N is multiplied by 1 - eta * eigenvalue: make it 0."
-    return _verdict(torch.cat(one_by_one), expected, hint)
+    _verdict(torch.cat(one_by_one), expected, hint)

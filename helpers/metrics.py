@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def max_gap(a: Tensor, b: Tensor) -> float:
-    """The largest difference anywhere, max |a - b|; NaN where either holds one.
+    """The largest difference anywhere, max |a - b|; NaN where either holds one, or both the same infinity.
 
     >>> max_gap(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.5]))
     0.5
@@ -31,6 +31,10 @@ def gap_in_roundoff(a: Tensor, b: Tensor) -> float:
 
 
 def _check(a: Tensor, b: Tensor) -> None:
+    for t in (a, b):
+        if not isinstance(t, Tensor) or not t.is_floating_point() or t.numel() == 0:
+            got = f"{t.dtype} of shape {tuple(t.shape)}" if isinstance(t, Tensor) else type(t).__name__
+            raise TypeError(f"expected two float tensors that are not empty, got {got}.")
     if a.shape != b.shape:
         raise ValueError(
             f"expected two tensors of one shape, got {tuple(a.shape)} and {tuple(b.shape)}: "

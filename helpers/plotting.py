@@ -65,7 +65,9 @@ def matrix(ax: Axes, W, title: str = "", *, blocks: tuple[int, ...] = (), limit:
     (-1.0, 1.0)
     """
     W = np.asarray(W)
-    limit = limit or float(np.abs(W).max()) or 1.0
+    if W.ndim != 2:
+        raise ValueError(f"W: expected a matrix, got an array of shape {W.shape}.")
+    limit = float(np.abs(W).max()) or 1.0 if limit is None else limit
     image = ax.imshow(W, cmap=WEIGHTS_MAP, vmin=-limit, vmax=limit)
     for at in blocks:
         ax.axhline(at - 0.5, color="#777777", linewidth=0.8)

@@ -33,7 +33,7 @@ class Prompt(NamedTuple):
 
     def first(self, N: int) -> Prompt:
         """The same tasks and queries with only the first N pairs in the context: what a learner knew then."""
-        if not 1 <= N <= self.x.shape[1]:
+        if checks.count("N", N) > self.x.shape[1]:
             raise ValueError(f"N: expected 1 to {self.x.shape[1]}, the pairs that the prompt has, got {N}.")
         return self._replace(x=self.x[:, :N], y=self.y[:, :N])
 
@@ -63,12 +63,11 @@ def linear_regression(
     ValueError: N: expected a whole number of at least 1, got 0.
     """
     B, N, d_x, d_y = (checks.count(name, n) for name, n in {"B": B, "N": N, "d_x": d_x, "d_y": d_y}.items())
-    checks.finite(noise=noise)
-    if noise < 0:
+    if checks.number("noise", noise) < 0:
         raise ValueError(f"noise: expected a standard deviation of at least 0, got {noise}.")
     if inputs not in INPUT_LAWS:
         raise ValueError(f"inputs: expected one of {', '.join(INPUT_LAWS)}, got {inputs!r}.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     draw, normal = INPUT_LAWS[inputs], INPUT_LAWS["gaussian"]
     W = normal((B, d_y, d_x), generator)
     x_query = draw((B, d_x), generator)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import nbformat
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -22,9 +23,11 @@ settings.load_profile("icl")
 
 @pytest.fixture(autouse=True)
 def _the_global_random_state_is_left_alone():
-    before = torch.random.get_rng_state()
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     yield
-    assert torch.equal(before, torch.random.get_rng_state()), "something drew from torch's global random state"
+    assert torch.equal(before[0], torch.random.get_rng_state()), "something drew from torch's global random state"
+    after = np.random.get_state()[1]  # noqa: NPY002
+    assert np.array_equal(before[1], after), "something drew from numpy's global random state"
 
 
 ROOT = Path(__file__).parents[1]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import attention
 from helpers.attention import Layer
@@ -65,6 +66,15 @@ def test_the_order_of_the_context_does_not_matter(kind):
     z, layer = random_tokens(1, 6, 4), random_layer(4, 3, 2)
     order = torch.tensor([3, 0, 5, 1, 4, 2, 6])
     assert torch.allclose(attend(z[:, order], layer), attend(z, layer)[:, order], rtol=0, atol=1e-12)
+
+
+def test_linear_attention_costs_in_proportion_to_the_context():
+    def flops(N):
+        with FlopCounterMode(display=False) as counter:
+            attention.linear(random_tokens(1, N, 4), random_layer(4, 3, 2))
+        return counter.get_total_flops()
+
+    assert flops(2000) < 2.1 * flops(1000)
 
 
 @pytest.mark.parametrize("kind", KINDS)

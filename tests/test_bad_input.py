@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
-from helpers import attention, constructions, learners, tasks
+from helpers import attention, constructions, learners, metrics, plotting, tasks
 
 GOOD = tasks.linear_regression(B=2, N=5, d_x=3, d_y=2)
 W_0 = torch.ones(2, 3, dtype=torch.float64)
+STEP = constructions.gd_step(0.1, 5, 3, 2)
 
 
 def with_nan(t, value=math.nan):
@@ -70,8 +72,8 @@ BAD_CALLS = {
         lambda: constructions.gd_step(0.1, 5, 3, W_0=W_0),
         r"W_0:.*d_y=1, d_x=3, got \(2, 3\): it differs in d_y",
     ),
-    "eta NaN": (lambda: learners.gd(*GOOD[:3], math.nan), "eta: expected finite numbers, got nan"),
-    "eta inf in a layer": (lambda: constructions.gd_step(math.inf, 5, 3), "eta: expected finite numbers, got inf"),
+    "eta NaN": (lambda: learners.gd(*GOOD[:3], math.nan), "eta: expected one finite number, got nan"),
+    "eta inf in a layer": (lambda: constructions.gd_step(math.inf, 5, 3), "eta: expected one finite number, got inf"),
     "one eta too many": (lambda: learners.gd(*GOOD[:3], [0.1] * 3, steps=2), "one for each of the 2 steps, got 3"),
     "negative steps": (
         lambda: learners.gd(*GOOD[:3], 0.1, steps=-1),
@@ -122,6 +124,39 @@ BAD_CALLS = {
         "noise: expected a standard deviation of at least 0",
     ),
     "no prompts": (lambda: tasks.linear_regression(0, 1, 1), "B: expected a whole number of at least 1, got 0"),
+    "eta None": (lambda: learners.gd(*GOOD[:3], None), "eta: expected one finite number, got None"),
+    "eta in words": (lambda: constructions.gd_step("0.1", 5, 3), "eta: expected one finite number, got '0.1'"),
+    "an eta for each coordinate": (
+        lambda: constructions.gd_step(torch.ones(4), 5, 3),
+        "eta: expected one finite number",
+    ),
+    "noise NaN": (
+        lambda: tasks.linear_regression(1, 1, 1, noise=math.nan),
+        "noise: expected one finite number, got nan",
+    ),
+    "no seed": (lambda: tasks.linear_regression(1, 1, 1, seed=None), "seed: expected a whole number of at least 0"),
+    "W_0 NaN in a learner": (lambda: learners.gd(*GOOD[:3], 0.1, W_0=with_nan(W_0)), "W_0: expected finite numbers"),
+    "W_0 NaN in tokens": (lambda: tasks.tokens(GOOD, with_nan(W_0)), "W_0: expected finite numbers, got nan"),
+    "weights of a y that does not fit": (lambda: learners.gd_weights(GOOD.x, GOOD.y[:1], 0.1), "y:.*it differs in B"),
+    "half precision": (lambda: tasks.tokens(GOOD.to(torch.float16)), "expected float32 or float64, got torch.float16"),
+    "whether": (lambda: tasks.tokens(GOOD._replace(y=GOOD.y > 0)), "expected float32 or float64, got torch.bool"),
+    "a tuple for a layer": (lambda: attention.linear(tasks.tokens(GOOD), (1, 2)), "layer: expected a Layer, got tuple"),
+    "a layer for a list": (
+        lambda: constructions.learner(constructions.gd_step(0.1, 5, 3)),
+        "expected a list of layers",
+    ),
+    "heads in P only": (
+        lambda: attention.linear(tasks.tokens(GOOD), STEP._replace(P=STEP.P[None])),
+        r"layer: expected 2 dimensions in each matrix, or 3 for heads, got \[2, 2, 2, 3\]",
+    ),
+    "a singular gauge": (
+        lambda: constructions.change_gauge(STEP, torch.zeros(5, 5).double(), torch.eye(5).double()),
+        "R, R_v: expected invertible matrices, got a singular one",
+    ),
+    "nothing to compare": (lambda: metrics.max_gap(torch.zeros(0), torch.zeros(0)), "that are not empty, got.*shape"),
+    "a number to compare": (lambda: metrics.max_gap(1.0, 1.0), "expected two float tensors.*got float"),
+    "a vector for a matrix": (lambda: plotting.matrix(Figure().subplots(), [1, 2]), r"W: expected a matrix.*\(2,\)"),
+    "no pairs": (lambda: GOOD.first(0), "N: expected a whole number of at least 1, got 0"),
     "more pairs than there are": (lambda: GOOD.first(6), "N: expected 1 to 5, the pairs that the prompt has, got 6"),
 }
 

@@ -132,15 +132,20 @@ def test_a_change_of_gauge_changes_no_token(scale, seed):
     other = constructions.change_gauge(layer, R, R_v, scale)
     z = tasks.tokens(prompt, W_0)
     assert metrics.max_gap(attention.linear(z, other), attention.linear(z, layer)) < 1e-10 * torch.linalg.cond(R).item()
-    assert metrics.max_gap(other.W_K, layer.W_K) > WRONG
+    assert metrics.max_gap(other.W_K, layer.W_K) > WRONG and metrics.max_gap(other.W_V, layer.W_V) > WRONG
+    assert torch.allclose(other.P @ other.W_V, scale * layer.P @ layer.W_V, rtol=0, atol=1e-9)
+    assert torch.allclose(other.W_K.mT @ other.W_Q, layer.W_K.mT @ layer.W_Q / scale, rtol=0, atol=1e-9)
 
 
 def test_the_gauge_needs_its_inverse():
-    """P8: W_K R and W_V R, with nothing to undo them, is another layer."""
-    prompt, layer, R = tasks.linear_regression(B=4, N=11, d_x=7), constructions.gd_step(0.7, 11, 7), start(8, 8)
-    as_in_the_blog = layer._replace(W_K=layer.W_K @ R, W_V=layer.W_V @ R)
+    """P8: R W_K and R W_V, with nothing to undo them, is another layer; the inverses on the other side repair it."""
+    prompt, layer = tasks.linear_regression(B=4, N=11, d_x=7), constructions.gd_step(0.7, 11, 7)
+    R = torch.linalg.qr(start(8, 8)).Q  # a rotation is its own inverse's transpose
     z = tasks.tokens(prompt)
-    assert metrics.max_gap(attention.linear(z, as_in_the_blog), attention.linear(z, layer)) > WRONG
+    broken = layer._replace(W_K=R @ layer.W_K, W_V=R @ layer.W_V)
+    repaired = broken._replace(W_Q=R @ layer.W_Q, P=layer.P @ R.T)
+    assert metrics.max_gap(attention.linear(z, broken), attention.linear(z, layer)) > WRONG
+    assert metrics.max_gap(attention.linear(z, repaired), attention.linear(z, layer)) <= EXACT
 
 
 def test_centred_one_hot_labels_make_it_a_step_on_cross_entropy():
@@ -179,6 +184,22 @@ def test_the_layer_holds_a_linear_model_and_softmax_does_not():
     assert metrics.max_gap(sensitivity(attention.linear, here), w) <= EXACT
     assert metrics.max_gap(sensitivity(attention.linear, there), w) <= EXACT
     assert metrics.max_gap(sensitivity(attention.softmax, here), sensitivity(attention.softmax, there)) > WRONG
+
+
+def test_a_stack_is_a_learner_like_gradient_descent():
+    prompt, W_0 = tasks.linear_regression(B=4, N=11, d_x=7, d_y=3), start(3, 7)
+    layers = [constructions.gd_step(eta, 11, 7, 3, W_0) for eta in (0.3, 0.2)]
+    y_gd = learners.gd(*prompt[:3], [0.3, 0.2], 2, W_0)
+    assert metrics.max_gap(constructions.learner(layers, W_0)(*prompt[:3]), y_gd) <= EXACT
+    assert metrics.max_gap(constructions.learner(layers[:1], W_0)(*prompt[:3]), y_gd) > WRONG
+    assert metrics.max_gap(constructions.learner(layers)(*prompt[:3]), y_gd) > WRONG
+
+
+def test_the_four_matrices_are_four():
+    """Changing one in place, as the inspector does, leaves the others."""
+    layer = constructions.gd_step(0.7, 11, 7)
+    layer.W_Q[0, 0] = 9
+    assert layer.W_K[0, 0] == 1
 
 
 def test_float32_agrees_to_its_own_round_off():

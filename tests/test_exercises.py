@@ -45,7 +45,13 @@ CASES = {
     "steps, either order": (exercises.check_two_step_sizes, lambda x: (1 / eigenvalues(x)).flip(0).tolist(), RIGHT),
     "steps, eigenvalues": (exercises.check_two_step_sizes, lambda x: eigenvalues(x).tolist(), WRONG),
     "steps, one": (exercises.check_two_step_sizes, lambda x: [0.5], "Not yet: expected two step sizes"),
-    "steps, a number": (exercises.check_two_step_sizes, lambda x: 0.5, "Not yet: expected two step sizes"),
+    "slot, float32": (exercises.check_error_of_the_empty_slot, lambda W, x, e, N: slot(W, x, e, N).float(), WRONG),
+    "slot, off by a thousandth": (exercises.check_error_of_the_empty_slot, lambda *a: slot(*a) + 1e-3, WRONG),
+    "slot, a slip": (exercises.check_error_of_the_empty_slot, lambda W: W, "Not yet: your function raised TypeError"),
+    "steps, complex": (exercises.check_two_step_sizes, lambda x: [1j, 2j], "Not yet: expected two finite step sizes"),
+    "steps, infinite": (exercises.check_two_step_sizes, lambda x: [1.0, float("inf")], "Not yet: expected two finite"),
+    "steps, nothing": (exercises.check_two_step_sizes, lambda x: None, "Not yet: the function returns nothing"),
+    "steps, a number": (exercises.check_two_step_sizes, lambda x: 0.5, "Not yet: expected two finite step sizes"),
 }
 
 

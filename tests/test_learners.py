@@ -50,6 +50,21 @@ def test_no_step_is_the_starting_point():
     assert torch.allclose(learners.gd(*p[:3], eta=0.5, steps=0, W_0=W_0), p.x_query @ W_0.T, rtol=0, atol=1e-12)
 
 
+def test_the_path_holds_what_each_number_of_steps_predicts():
+    p, W_0 = tasks.linear_regression(B=4, N=9, d_x=5), torch.ones(1, 5).double()
+    path = learners.gd_path(*p[:3], eta=[0.5, 0.2, 0.1], steps=3, W_0=W_0)
+    assert len(path) == 4
+    for steps, y_hat in enumerate(path):
+        assert torch.equal(y_hat, learners.gd(*p[:3], eta=[0.5, 0.2, 0.1][:steps] or 1.0, steps=steps, W_0=W_0))
+
+
+def test_the_gradient_flows_through_the_step_size():
+    p, eta = tasks.linear_regression(B=4, N=9, d_x=5), torch.tensor(0.3, requires_grad=True)
+    (slope,) = torch.autograd.grad(learners.gd(*p[:3], eta, steps=2).sum(), eta)
+    near = [learners.gd(*p[:3], 0.3 + d, steps=2).sum() for d in (-1e-5, 1e-5)]
+    assert torch.isclose(slope.double(), (near[1] - near[0]) / 2e-5, rtol=1e-4)
+
+
 def test_many_small_steps_reach_least_squares():
     p = tasks.linear_regression(B=8, N=30, d_x=3, noise=0.5)
     least_squares = (p.x_query[:, None] @ torch.linalg.lstsq(p.x, p.y).solution)[:, 0]

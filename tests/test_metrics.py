@@ -27,6 +27,13 @@ def test_one_last_bit_is_about_one_unit(dtype, size):
         assert metrics.gap_in_roundoff(a, b) >= 0.5
 
 
+def test_the_unit_is_that_of_the_larger_number_or_of_one():
+    eps = torch.finfo(torch.float64).eps
+    for a, b, unit in [(0.0, 1e6, 1e6), (-1e6, 0.0, 1e6), (1e-3, 2e-3, 1.0)]:
+        a, b = torch.tensor([a]).double(), torch.tensor([b]).double()
+        assert metrics.gap_in_roundoff(a, b) == pytest.approx((a - b).abs().item() / (eps * unit), rel=1e-12)
+
+
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match=r"one shape, got \(3,\) and \(3, 1\): they would be broadcast"):
         metrics.max_gap(torch.zeros(3), torch.zeros(3, 1))

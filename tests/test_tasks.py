@@ -19,6 +19,21 @@ def test_inputs_have_the_moments_of_their_law(inputs):
     assert abs((x**4).mean() / variance**2 - kurtosis) < 4 * 10 * (1 / n) ** 0.5
 
 
+@pytest.mark.parametrize("inputs", MOMENTS)
+def test_tasks_noise_and_queries_have_laws_of_their_own_whatever_the_inputs(inputs):
+    p = tasks.linear_regression(B=4000, N=1, d_x=3, d_y=2, noise=1.0, inputs=inputs)
+    noise = (p.y - p.x @ p.W.mT)[:, 0]  # (B, d_y)
+    n = p.W.numel()
+    for normal in (p.W, noise):
+        assert abs(normal.var() - 1) < 4 * (2 / normal.numel()) ** 0.5
+        assert abs((normal**4).mean() - 3) < 4 * (96 / normal.numel()) ** 0.5
+    variance, kurtosis = MOMENTS[inputs]
+    assert abs((p.x_query**2).mean() / variance - 1) < 4 * ((kurtosis - 1) / n) ** 0.5 + 1e-12
+    assert abs((p.x_query**4).mean() / variance**2 - kurtosis) < 4 * 10 / n**0.5
+    columns = torch.cat([p.W.flatten(1), noise, p.x_query, p.x[:, 0]], dim=1).T
+    assert (torch.corrcoef(columns) - torch.eye(len(columns))).abs().max() < 5 / 4000**0.5
+
+
 def test_labels_follow_the_task_and_noise_has_its_size():
     clean, noisy = (tasks.linear_regression(B=200, N=50, d_x=3, d_y=2, noise=noise) for noise in (0.0, 0.7))
     assert torch.allclose(clean.y, torch.einsum("bij,bnj->bni", clean.W, clean.x), rtol=0, atol=1e-12)
