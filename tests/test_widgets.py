@@ -239,6 +239,12 @@ def test_the_figure_has_the_looks_and_the_size_of_the_series():
     assert picture.size == (500 * widgets.PIXELS, 300 * widgets.PIXELS)
 
 
+def test_the_png_is_read_by_others_as_the_same_pixels():
+    picture = make().picture
+    there = np.asarray(PIL.Image.open(io.BytesIO(picture.png())))
+    assert np.array_equal(there, picture.pixels()[..., :3])
+
+
 def test_the_caption_is_text():
     widget = widgets.explore(
         stage, lambda slope: slope, draw, {"slope": widgets.slider("s", 0, 0, 1, 1)}, caption="a < b"
