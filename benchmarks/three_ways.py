@@ -22,16 +22,16 @@ def stage(figure):
     left, right = figure.subplots(1, 2)
     left.set(xlim=(-2.6, 2.6), ylim=(-8, 8), xlabel="x, input", ylabel="y, label", title="One prompt, two learners")
     left.plot(LINE.x.flatten(), LINE.y.flatten(), **plotting.DATA)
-    plotting.label_line(left, -2.4, 7, "gradient descent", plotting.GD)
-    plotting.label_line(left, -2.4, 6, "attention", plotting.ATTENTION)
     right.set(xlim=(-12, 12), ylim=(-12, 12), xlabel="ŷ, gradient descent", ylabel="ŷ, attention")
     right.set_title("256 prompts with 10-dimensional x")
     right.axline((0, 0), slope=1, **plotting.EXACT)
-    return SimpleNamespace(
-        gd=left.plot([], [], **plotting.GD)[0],
-        attention=left.plot([], [], **plotting.ATTENTION)[0],
+    artists = SimpleNamespace(
+        gd=left.plot([], [], **plotting.GD, label="gradient descent")[0],
+        attention=left.plot([], [], **plotting.ATTENTION, label="attention")[0],
         batch=right.plot([], [], ".", color=plotting.ATTENTION["color"])[0],
     )
+    figure.legend(handles=[artists.gd, artists.attention], loc="outside lower center", ncols=2)
+    return artists
 
 
 def compute(eta):
