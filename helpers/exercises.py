@@ -41,12 +41,6 @@ def _verdict(answer: Tensor, expected: Tensor, hint: str) -> None:
         print(f"Not yet: the largest difference is {off:.2g}. Hint: {hint}")
 
 
-def _prompt_and_start(seed: int = 71) -> tuple[tasks.Prompt, Tensor]:
-    prompt = tasks.linear_regression(B=16, N=6, d_x=3, d_y=2, noise=0.3, seed=seed)
-    W_0 = torch.randn(2, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return prompt, W_0
-
-
 def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
     """Notebook 03, exercise 1: `answer(W_0, x_query, eta, N)` is prediction minus GD's when the query's label slot
     starts at 0 although W_0 is not 0, and the query is read as well. Shape (B, d_y).
@@ -54,7 +48,8 @@ def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int],
     >>> check_error_of_the_empty_slot(lambda W_0, x_query, eta, N: None)
     Not yet: the function returns nothing. Replace the dots.
     """
-    (x, y, x_query, *_), W_0 = _prompt_and_start()
+    x, y, x_query = tasks.linear_regression(B=16, N=6, d_x=3, d_y=2, noise=0.3, seed=71)[:3]
+    W_0 = torch.randn(2, 3, generator=torch.Generator().manual_seed(71), dtype=torch.float64)
     z = tasks.tokens(tasks.Prompt(x, y, x_query))  # no W_0: the slot is 0
     layer = constructions.gd_step(0.8, N=6, d_x=3, d_y=2, W_0=W_0)
     prediction = tasks.read(attention.linear(z, layer, include_query=True), d_y=2)

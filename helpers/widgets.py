@@ -126,11 +126,11 @@ class Picture:
 
     def _learn_what_moves(self) -> None:
         """What is stale was touched by `draw`: it moves. It and all above it make up the front."""
-        self._front = []
+        self._front, entangled = [], _things_overlap(self.figure)
         for axes in self.figure.axes:
             painted = _in_painting_order(axes)
             self._moving.update(a for a in painted if a.stale and _can_move(a))
-            front = [] if _things_overlap(self.figure) else self._front_of(axes, painted)
+            front = [] if entangled else self._front_of(axes, painted)
             for artist in painted:
                 artist.set_animated(artist in front)  # matplotlib leaves animated artists out of a normal draw
             self._front += front
