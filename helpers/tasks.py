@@ -43,6 +43,7 @@ INPUT_LAWS = {  # name -> draw(shape, generator)
     "uniform": lambda shape, g: torch.rand(shape, generator=g, dtype=torch.float64) - 0.5,
     "rademacher": lambda shape, g: torch.randint(0, 2, shape, generator=g).double() * 2 - 1,
 }
+MOMENTS = {"gaussian": (1.0, 3.0), "uniform": (1 / 12, 9 / 5), "rademacher": (1.0, 1.0)}  # variance s2, E x^4 / s2^2
 
 
 def linear_regression(

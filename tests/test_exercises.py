@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from helpers import exercises
+from helpers import exercises as shared
+from helpers.exercises import notebook_03 as exercises
 
 RIGHT, WRONG = "✔ Right", "Not yet"
 
@@ -60,3 +61,19 @@ def test_checks_tell_right_from_wrong(case, capsys):
     check, answer, verdict = CASES[case]
     check(answer)
     assert capsys.readouterr().out.startswith(verdict)
+
+
+@pytest.mark.parametrize(
+    "answer, verdict",
+    [
+        (0.5, RIGHT),
+        (torch.tensor(0.5004), RIGHT),
+        (0.501, WRONG),
+        (..., "Not yet: expected one finite number"),
+        ("½", WRONG),
+    ],
+)
+def test_numbers_are_right_to_a_tolerance(answer, verdict, capsys):
+    shared.number_verdict(answer, 0.5, "one half.")
+    said = capsys.readouterr().out
+    assert said.startswith(verdict) and "0.5 " not in said

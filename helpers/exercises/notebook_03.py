@@ -1,7 +1,4 @@
-"""Checks for the readers' answers. Each runs the answer on prompts it has not seen and says what it found.
-
-A check never raises, whatever the answer is or does: it prints what came, and a hint.
-"""
+"""Checks for the exercises of notebook 03: one attention layer is one step of gradient descent."""
 
 from __future__ import annotations
 
@@ -11,34 +8,7 @@ import torch
 from torch import Tensor
 
 from helpers import attention, checks, constructions, learners, tasks
-
-
-def _ask(answer: Callable, *arguments):
-    """What the reader's function says; None, and a line, when it says nothing or fails."""
-    try:
-        said = answer(*arguments)
-    except Exception as error:
-        print(f"Not yet: your function raised {type(error).__name__}: {error}")
-        return None
-    if said is None:
-        print("Not yet: the function returns nothing. Replace the dots.")
-    return said
-
-
-def _fits(answer, shape: torch.Size) -> bool:
-    fits = isinstance(answer, Tensor) and answer.shape == shape and answer.is_floating_point()
-    if not fits:
-        got = f"{answer.dtype} {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-        print(f"Not yet: expected a tensor of shape {tuple(shape)}, got {got}.")
-    return fits
-
-
-def _verdict(answer: Tensor, expected: Tensor, hint: str) -> None:
-    off = (answer.double() - expected).abs().max().item()
-    if off < 1e-9:
-        print("✔ Right, to within 1e-9 on prompts that the check drew for itself.")
-    else:
-        print(f"Not yet: the largest difference is {off:.2g}. Hint: {hint}")
+from helpers.exercises import ask, fits, verdict
 
 
 def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int], Tensor]) -> None:
@@ -55,9 +25,9 @@ def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int],
     prediction = tasks.read(attention.linear(z, layer, include_query=True), d_y=2)
     expected = prediction - learners.gd(x, y, x_query, 0.8, W_0=W_0)
     hint = "what the slot should have held is missing, and the query's own value, W_0 x_q - 0, is read."
-    said = _ask(answer, W_0, x_query, 0.8, 6)
-    if said is not None and _fits(said, expected.shape):
-        _verdict(said, expected, hint)
+    said = ask(answer, W_0, x_query, 0.8, 6)
+    if said is not None and fits(said, expected.shape):
+        verdict(said, expected, hint)
 
 
 def check_cross_entropy_labels(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
@@ -76,9 +46,9 @@ def check_cross_entropy_labels(answer: Callable[[Tensor, Tensor, Tensor], Tensor
     loss = torch.nn.functional.cross_entropy((x @ W.mT).flatten(0, 1), classes.flatten(), reduction="sum") / 12
     (gradient,) = torch.autograd.grad(loss, W)
     hint = "the layer adds (eta/N) sum_i (label_i) x_i^T; compare with minus the gradient of the cross-entropy at W_0."
-    labels = _ask(answer, onehot, x, W_0)
-    if labels is not None and _fits(labels, onehot.shape):
-        _verdict(labels.double().mT @ x / 12, -gradient, hint)
+    labels = ask(answer, onehot, x, W_0)
+    if labels is not None and fits(labels, onehot.shape):
+        verdict(labels.double().mT @ x / 12, -gradient, hint)
 
 
 def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
@@ -91,7 +61,7 @@ def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
     prompt = tasks.linear_regression(B=8, N=9, d_x=2, noise=0.5, seed=73)
     etas = []
     for x in prompt.x:
-        pair = _ask(answer, x)
+        pair = ask(answer, x)
         if pair is None:
             return
         try:
@@ -107,4 +77,4 @@ def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
     least_squares = torch.linalg.lstsq(prompt.x, prompt.y).solution  # (B, d_x, d_y)
     expected = (prompt.x_query[:, None] @ least_squares)[:, 0]
     hint = "after a step the error along an eigenvector of x^T x / N is multiplied by 1 - eta * eigenvalue: make it 0."
-    _verdict(torch.cat(one_by_one), expected, hint)
+    verdict(torch.cat(one_by_one), expected, hint)
