@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,61 @@ def gap_in_roundoff(a: Tensor, b: Tensor) -> float:
     _check(a, b)
     size = max(1.0, a.abs().max().item(), b.abs().max().item())
     return max_gap(a, b) / (torch.finfo(a.dtype).eps * size)
+
+
+def mean_cosine(a: Tensor, b: Tensor) -> float:
+    """How well directions agree: the cosine of a[i] and b[i], each flattened, averaged over i.
+
+    It is blind to length: any step size gives 1 for two multiples of one gradient. Look at `mean_distance`, too.
+
+    >>> mean_cosine(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[3.0, 0.0], [4.0, 0.0]]))
+    0.5
+    """
+    _check(a, b)
+    return torch.cosine_similarity(a.flatten(1), b.flatten(1)).mean().item()
+
+
+def mean_distance(a: Tensor, b: Tensor) -> float:
+    """The Euclidean distance of a[i] and b[i], each flattened, averaged over i.
+
+    For weights it is the "model difference" of von Oswald et al. 2023 (figure 2), for predictions with d_y = 1 their
+    "prediction difference", mean |a - b|.
+
+    >>> mean_distance(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 4.0]]))
+    1.0
+    """
+    _check(a, b)
+    return (a - b).flatten(1).norm(dim=1).mean().item()
+
+
+def squared_prediction_difference(a: Tensor, b: Tensor) -> float:
+    """Mean |a[i] - b[i]|^2: how far two learners' predictions are apart as functions (SPD, Akyurek et al. 2022).
+
+    Two learners can have the same loss and a large SPD: each is wrong in its own way.
+
+    >>> squared_prediction_difference(torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [4.0]]))
+    2.0
+    """
+    _check(a, b)
+    return (a - b).flatten(1).square().sum(1).mean().item()
+
+
+def implied_weights(learner: Callable, x: Tensor, y: Tensor, probes: Tensor) -> Tensor:
+    """The weights (B, d_y, d_x) of the linear model that comes nearest to what a learner answers at the probes.
+
+    `probes` (M, d_x), M >= d_x, are put to the learner as queries, after each context; the weights are the
+    least-squares fit to its answers. Exact for a learner that is linear in the query. (ILWD of Akyurek et al. 2022 is
+    the distance of two learners' implied weights.)
+
+    >>> twice_the_first = lambda x, y, x_query: 2 * x_query[:, :1]
+    >>> implied_weights(twice_the_first, torch.zeros(3, 5, 2), torch.zeros(3, 5, 1), torch.eye(2))[0]
+    tensor([[2., 0.]])
+    """
+    B, (M, d_x) = len(x), probes.shape
+    if torch.linalg.matrix_rank(probes) < d_x:
+        raise ValueError(f"probes: expected at least {d_x} independent ones, got {M} of rank below: draw more.")
+    answers = learner(x.repeat_interleave(M, 0), y.repeat_interleave(M, 0), probes.repeat(B, 1))
+    return (torch.linalg.pinv(probes) @ answers.unflatten(0, (B, M))).mT
 
 
 def _check(a: Tensor, b: Tensor) -> None:

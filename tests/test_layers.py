@@ -16,6 +16,8 @@ MAY_IMPORT = {
     "plotting": set(),
     "constructions": {"checks", "attention", "tasks"},
     "widgets": {"plotting"},
+    "training": {"checks"},
+    "transformer": {"checks", "attention"},
     "exercises": {"checks", "attention", "learners", "tasks", "metrics", "plotting", "constructions"},
 }
 
