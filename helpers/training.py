@@ -71,12 +71,11 @@ def fit(
     """
     iterations = checks.count("iterations", iterations)
     run = _Run(model, optimizer, iterations, checks.count("seed", seed, least=0), keep)
-    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     if watch and run.t == 0:
         run.saw(watch(0))
     with _bar(iterations, run.t) as bar:
         while run.t < iterations:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, run.of["rates"], strict=True):
                 group["lr"] = rate * schedule(run.t / iterations)
             optimizer.zero_grad()
             value = loss(int(np.random.SeedSequence([seed, run.t]).generate_state(1)[0]))
@@ -101,9 +100,12 @@ class _Run:
     def __init__(self, model, optimizer, iterations: int, seed: int, keep: str | Path | None):
         self.model, self.optimizer, self.keep = model, optimizer, Path(keep) if keep else None
         shapes = {name: list(W.shape) for name, W in model.state_dict().items()}
-        self.of = {"iterations": iterations, "seed": seed, "shapes": shapes}
+        rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        self.of = {"iterations": iterations, "seed": seed, "rates": rates, "shapes": shapes}
         self.t, self.losses, self.watched = 0, torch.zeros(iterations), []
         self.every = math.ceil(iterations / SAVES)
+        if self.keep and not self.keep.parent.is_dir():
+            raise FileNotFoundError(f"keep: there is no folder {self.keep.parent}: make it first, or name another.")
         if self.keep and self.keep.exists():
             self._load()
 

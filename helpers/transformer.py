@@ -29,10 +29,10 @@ class LinearTransformer(nn.Module):
         self, d_x: int, d_y: int = 1, n_layers: int = 1, *, tied: bool = False, scale: float = 0.1, seed: int = 0
     ):
         super().__init__()
-        self.d_x, D = checks.count("d_x", d_x), checks.count("d_x", d_x) + checks.count("d_y", d_y)
+        self.d_x, self.d_y = checks.count("d_x", d_x), checks.count("d_y", d_y)
         self.n_layers = checks.count("n_layers", n_layers)
         generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-        shape = (4, 1 if tied else n_layers, D, D)
+        shape = (4, 1 if tied else n_layers, d_x + d_y, d_x + d_y)
         drawn = checks.number("scale", scale) * torch.randn(shape, generator=generator, dtype=torch.float64)
         self.W_Q, self.W_K, self.W_V, self.P = (nn.Parameter(W) for W in drawn)
 
@@ -48,7 +48,10 @@ class LinearTransformer(nn.Module):
         the context only through the moments S = sum_i z_i z_i^T, which become M S M^T for the next layer. So the
         stack multiplies the query by the product of its M's, and a step costs the same for any N once S is known.
         """
-        checks.prompt(x, y)
+        sizes = checks.prompt(x, y)
+        if (sizes["d_x"], sizes["d_y"]) != (self.d_x, self.d_y):
+            got = f"{sizes['d_x']} and {sizes['d_y']}"
+            raise ValueError(f"x, y: expected {self.d_x} inputs and {self.d_y} labels a pair, got {got}.")
         z = torch.cat([x, y], dim=-1)
         S, product = z.mT @ z, None
         for k, (W_Q, W_K, W_V, P) in enumerate(self.layers()):

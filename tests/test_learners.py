@@ -81,3 +81,102 @@ def test_too_large_a_step_diverges_without_complaint():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_answer_has_the_prompts_dtype(dtype):
     assert learners.gd(*tasks.linear_regression(B=2, N=3, d_x=2).to(dtype)[:3], eta=0.1).dtype == dtype
+
+
+# --- GD++ -----------------------------------------------------------------------------------------------------
+
+
+def gd_pp_by_loop(x, y, x_query, etas, gammas):
+    """One task, one token at a time: the label slot of the query starts at 0 and holds minus the prediction."""
+    tokens = [(a.clone(), b.clone()) for a, b in zip(x, y, strict=True)]
+    query = (x_query.clone(), torch.zeros_like(y[0]))
+    for eta, gamma in zip(etas, gammas, strict=True):
+
+        def moved(token, before=tuple(tokens), eta=eta, gamma=gamma):
+            dots = [a @ token[0] for a, _ in before]
+            new_x = token[0] - gamma * sum(dot * a for dot, (a, _) in zip(dots, before, strict=True))
+            return new_x, token[1] - eta / len(x) * sum(dot * b for dot, (_, b) in zip(dots, before, strict=True))
+
+        tokens, query = [moved(token) for token in tokens], moved(query)
+    return -query[1]
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 5)] * 4),
+    steps=st.lists(st.tuples(st.floats(-0.3, 0.6), st.floats(-0.02, 0.05)), min_size=1, max_size=4),
+    seed=st.integers(0, 999),
+)
+def test_gd_pp_moves_inputs_and_labels_as_written(sizes, steps, seed):
+    p, (etas, gammas) = tasks.linear_regression(*sizes, noise=0.3, seed=seed), map(list, zip(*steps, strict=True))
+    expected = torch.stack([gd_pp_by_loop(*task, etas, gammas) for task in zip(*p[:3], strict=True)])
+    y_hat = learners.gd_pp(*p[:3], eta=etas, gamma=gammas, steps=len(steps))
+    assert torch.allclose(y_hat, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_gd_pp_without_gamma_is_gd_and_with_another_gamma_is_not_the_same():
+    p = tasks.linear_regression(B=4, N=9, d_x=5)
+    plain = learners.gd(*p[:3], eta=0.4, steps=3)
+    assert torch.allclose(learners.gd_pp(*p[:3], eta=0.4, gamma=0.0, steps=3), plain, rtol=0, atol=1e-12)
+    curved, more = (learners.gd_pp(*p[:3], eta=0.4, gamma=gamma, steps=3) for gamma in (0.02, 0.022))
+    assert (curved - plain).abs().max() > 1e-2 and (curved - more).abs().max() > 1e-3
+
+
+# --- Newton, ridge, least squares -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("N", [3, 30])
+def test_newton_squares_its_residual_each_round(N):
+    p = tasks.linear_regression(B=4, N=N, d_x=5)
+    S = p.x.mT @ p.x
+    a = 1.98 / torch.linalg.eigvalsh(S)[:, -1:, None] ** 2
+    least_squares = learners.least_squares_weights(p.x, p.y)
+    for k in range(6):
+        residual = torch.linalg.matrix_power(torch.eye(5).double() - a * S @ S, 2**k)
+        assert torch.allclose(
+            learners.newton_weights(p.x, p.y, k), least_squares - least_squares @ residual, atol=1e-11
+        )
+    off = torch.linalg.matrix_power(torch.eye(5).double() - 1.1 * a * S @ S, 4)
+    assert not torch.allclose(learners.newton_weights(p.x, p.y, 2), least_squares - least_squares @ off, atol=1e-3)
+
+
+def test_newton_arrives_at_least_squares():
+    p = tasks.linear_regression(B=8, N=30, d_x=5, noise=0.3)
+    assert torch.allclose(learners.newton(*p[:3], 20), learners.least_squares(*p[:3]), rtol=0, atol=1e-10)
+
+
+def test_ridge_has_no_slope_left_in_its_loss():
+    p = tasks.linear_regression(B=5, N=7, d_x=4, d_y=2, noise=0.5)
+    W = learners.ridge_weights(p.x, p.y, lam=0.6).requires_grad_()
+    loss = (p.x @ W.mT - p.y).square().sum() + 0.6 * W.square().sum()
+    (slope,) = torch.autograd.grad(loss, W)
+    assert slope.abs().max() < 1e-11
+    W = learners.ridge_weights(p.x, p.y, lam=0.66).requires_grad_()
+    (slope,) = torch.autograd.grad((p.x @ W.mT - p.y).square().sum() + 0.6 * W.square().sum(), W)
+    assert slope.abs().max() > 1e-2
+
+
+def test_least_squares_is_the_limit_of_ridge_also_where_many_fit():
+    for N in (3, 9):
+        p = tasks.linear_regression(B=5, N=N, d_x=5)
+        W = learners.least_squares_weights(p.x, p.y)
+        assert torch.allclose(W, learners.ridge_weights(p.x, p.y, lam=1e-9), rtol=0, atol=1e-6)
+        assert torch.allclose(p.x @ W.mT, p.y, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        lambda *p: learners.gd_pp(*p, eta=0.3, gamma=0.01, steps=2),
+        lambda *p: learners.newton(*p, steps=3),
+        lambda *p: learners.ridge(*p, lam=0.5),
+        learners.least_squares,
+    ],
+    ids=["gd_pp", "newton", "ridge", "least squares"],
+)
+def test_every_learner_keeps_dtype_and_turns_with_the_inputs(learner):
+    p = tasks.linear_regression(B=3, N=6, d_x=4, d_y=2, noise=0.2)
+    R = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
+    assert torch.allclose(learner(p.x @ R, p.y, p.x_query @ R), learner(*p[:3]), rtol=0, atol=1e-10)
+    shuffled = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert torch.allclose(learner(p.x[:, shuffled], p.y[:, shuffled], p.x_query), learner(*p[:3]), rtol=0, atol=1e-10)
+    assert learner(*p.to(torch.float32)[:3]).dtype == torch.float32
