@@ -16,9 +16,20 @@ MAY_IMPORT = {
     "plotting": set(),
     "constructions": {"checks", "attention", "tasks"},
     "widgets": {"plotting"},
+    "dual": {"checks"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
-    "exercises": {"checks", "attention", "learners", "tasks", "metrics", "plotting", "constructions"},
+    "exercises": {
+        "checks",
+        "attention",
+        "learners",
+        "tasks",
+        "metrics",
+        "plotting",
+        "constructions",
+        "dual",
+        "closed_forms",
+    },
 }
 
 
