@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pytest
@@ -77,4 +78,5 @@ def _run(path: Path, patch: pytest.MonkeyPatch) -> Ran:
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, f"{path.name}:{cell.id}", "exec"), ran.namespace)
+            plt.close("all")  # as a kernel does after each cell
     return ran
