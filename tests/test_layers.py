@@ -18,8 +18,11 @@ MAY_IMPORT = {
     "widgets": {"plotting"},
     "closed_forms": {"checks", "tasks"},
     "dual": {"checks"},
+    "kernels": {"checks"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
+    "deep_features": {"checks", "attention", "tasks"},
+    "checkpoints": {"training", "deep_features"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
