@@ -275,7 +275,8 @@ class Explorer:
     def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:
         bundle = self.box._repr_mimebundle_(**kwargs)
         still = io.BytesIO()
-        PIL.Image.open(io.BytesIO(self.image.value)).save(still, "png", compress_level=9)  # small, for the file
+        picture = PIL.Image.open(io.BytesIO(self.image.value))  # kept in the file with 256 colours: a third of the size
+        picture.quantize(256, dither=PIL.Image.Dither.NONE).save(still, "png", compress_level=9)
         return bundle | {
             "image/png": base64.b64encode(still.getvalue()).decode(),
             "text/plain": f"Interactive figure. {self.caption}",
