@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "constructions": {"checks", "attention", "tasks"},
     "widgets": {"plotting"},
     "closed_forms": {"checks", "tasks"},
+    "population": {"checks", "attention", "tasks"},
     "dual": {"checks"},
     "kernels": {"checks"},
     "training": {"checks"},
