@@ -40,6 +40,28 @@ def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = Non
     return Layer(W_Q=read_x, W_K=read_x.clone(), W_V=error, P=eta / N * torch.eye(D, dtype=W_0.dtype))
 
 
+def gd_pp_step(eta: float, gamma: float, N: int, d_x: int, d_y: int = 1) -> Layer:
+    """The one-head layer that is one step of GD++ from W = 0 (von Oswald et al. 2023, appendix A.10).
+
+        W_K = W_Q = [[I, 0],   W_V = [[I,  0],   P = [[-gamma I, 0        ],     blocks d_x | d_y, all (D, D)
+                     [0, 0]]          [0, -I]]        [0,        (eta/N) I]]
+
+    It turns every token (x_j, y_j) into (x_j - gamma sum_i x_i x_i^T x_j, y_j - (eta/N) sum_i y_i x_i^T x_j). gamma
+    multiplies the sum without 1/N, as in the paper. gamma = 0 is `gd_step`; k layers are k steps of `learners.gd_pp`.
+
+    >>> prompt = tasks.linear_regression(B=1, N=20, d_x=10)
+    >>> z = attention.linear(tasks.tokens(prompt), gd_pp_step(eta=1.0, gamma=0.01, N=20, d_x=10))
+    >>> by_hand = prompt.x_query[0] - 0.01 * (prompt.x[0] @ prompt.x_query[0]) @ prompt.x[0]
+    >>> torch.allclose(z[0, -1, :10], by_hand, rtol=0, atol=1e-12)
+    True
+    """
+    checks.number("gamma", gamma)
+    layer = gd_step(eta, N, d_x, d_y)
+    I = torch.eye(d_x, dtype=torch.float64)
+    layer.W_V[:d_x, :d_x], layer.P[:d_x, :d_x] = I, -gamma * I
+    return layer
+
+
 def two_relu_heads(layer: Layer) -> Layer:
     """Two ReLU heads that together do what one linear head does, since t = max(0, t) - max(0, -t).
 

@@ -222,3 +222,52 @@ def test_rotating_the_inputs_changes_nothing_and_scaling_them_scales_the_step():
     assert metrics.max_gap(stack_of_layers(rotated, [0.3] * 3), stack_of_layers(prompt, [0.3] * 3)) <= EXACT
     doubled = prompt._replace(x=2 * prompt.x, x_query=2 * prompt.x_query)
     assert metrics.max_gap(stack_of_layers(doubled, [0.3]), stack_of_layers(prompt, [1.2])) <= EXACT
+
+
+# --- F4: GD++ in one head -------------------------------------------------------------------------------------
+
+
+@given(prompts, st.lists(st.tuples(st.floats(-0.1, 0.12), st.floats(-0.002, 0.004)), min_size=1, max_size=4))
+def test_k_gd_pp_layers_are_k_steps_of_gd_pp(prompt, steps):
+    (_, N, d_x), d_y = prompt.x.shape, prompt.y.shape[-1]
+    etas, gammas = map(list, zip(*steps, strict=True))
+    layers = [constructions.gd_pp_step(eta, gamma, N, d_x, d_y) for eta, gamma in steps]
+    y_hat = constructions.learner(layers)(*prompt[:3])
+    assert metrics.max_gap(y_hat, learners.gd_pp(*prompt[:3], etas, gammas, len(steps))) <= EXACT
+
+
+def test_gd_pp_layers_that_are_a_little_off_are_noticed():
+    prompt = tasks.linear_regression(B=16, N=20, d_x=7, d_y=3, noise=0.2, seed=3)
+    y_hat = learners.gd_pp(*prompt[:3], eta=0.8, gamma=0.01, steps=3)
+    good = constructions.gd_pp_step(0.8, 0.01, 20, 7, 3)
+
+    def gap(layer, include_query=False):
+        z = tasks.tokens(prompt)
+        for _ in range(3):
+            z = attention.linear(z, layer, include_query=include_query)
+        return metrics.max_gap(tasks.read(z, 3), y_hat)
+
+    assert gap(good) <= EXACT
+    assert gap(constructions.gd_pp_step(0.88, 0.01, 20, 7, 3)) > WRONG
+    assert gap(constructions.gd_pp_step(0.8, 0.011, 20, 7, 3)) > WRONG
+    assert gap(constructions.gd_pp_step(0.8, 0.01 / 20, 20, 7, 3)) > WRONG  # gamma read as if it carried 1/N
+    assert gap(constructions.gd_step(0.8, 20, 7, 3)) > WRONG
+    assert gap(good, include_query=True) > WRONG
+
+
+def test_gd_pp_without_gamma_is_the_layer_of_gd():
+    plain, curved = constructions.gd_step(0.7, 11, 7, 3), constructions.gd_pp_step(0.7, 0.0, 11, 7, 3)
+    assert torch.equal(plain.P @ plain.W_V, curved.P @ curved.W_V)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(gamma=float("nan")), "gamma: expected one finite number, got nan"),
+        (dict(eta="1"), "eta: expected one finite number, got '1'"),
+        (dict(N=0), "N: expected a whole number of at least 1, got 0"),
+    ],
+)
+def test_gd_pp_refuses_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        constructions.gd_pp_step(**{"eta": 0.5, "gamma": 0.01, "N": 5, "d_x": 3, **arguments})
