@@ -3,13 +3,13 @@
 A live widget shows "model not found" when a notebook is opened again with a fresh kernel, and GitHub cannot
 show it at all. Our widgets send a still picture along with the live one; saving keeps the picture only.
 Metadata that changes with the machine (Python's version, times, widget state) is left out, so that a second
-refresh changes nothing.
+refresh changes nothing, except the picture in 02 that shows the clock.
 """
 
 import base64
 from pathlib import Path
 
-from nbconvert.preprocessors import Preprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 
 README_PICTURE = Path("first_picture.png")  # the picture of the cell tagged readme-picture
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -32,7 +32,7 @@ class KeepThePicture(Preprocessor):
 
 
 c = get_config()  # noqa: F821 (nbconvert provides it)
-c.NotebookExporter.preprocessors = [KeepThePicture]
+c.NotebookExporter.preprocessors = [CoalesceStreamsPreprocessor, KeepThePicture]  # first: one printout a cell
 c.ExecutePreprocessor.record_timing = False
 c.ExecutePreprocessor.store_widget_state = False
 c.ExecutePreprocessor.timeout = 120
