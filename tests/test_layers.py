@@ -20,10 +20,11 @@ MAY_IMPORT = {
     "population": {"checks", "attention", "tasks"},
     "dual": {"checks"},
     "kernels": {"checks"},
+    "gpt": {"checks"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"training", "deep_features"},
+    "checkpoints": {"tasks", "training", "deep_features", "gpt"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
