@@ -69,8 +69,8 @@ def copying(d_x: int, d_y: int, T: int, *, beta: float | None = None, next_token
         W_K = [0, 0, I],   W_Q = [0, 0, S^T],   W_V = P^T = [I, 0, 0]          blocks d_x | d_y | T
 
     S is the lower shift, S p_j = p_(j+1): token j scores 1 with token j-1 and 0 with all others. So the label's
-    token, and it alone, picks up the input: (0, y_j) becomes (x_j, y_j). With `next_token`, S is the upper shift and W_V
-    reads y: the input picks up its label. After von Oswald et al. 2023, proposition 3, whose layer also erases p_j.
+    token, and it alone, picks up the input: (0, y_j) becomes (x_j, y_j). With `next_token`, S is the upper shift and
+    W_V reads y: the input picks up its label. After von Oswald et al. 2023, proposition 3, whose layer also erases p_j.
 
     Exact in `attention.linear`. In `attention.softmax` scores are multiplied by `beta` (an inverse temperature), and
     1 - 1/(1 + (n - 1) e^-beta) of the attention goes astray among n tokens.
