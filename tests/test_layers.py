@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "deep_features": {"checks", "attention", "tasks"},
     "copying": {"checks", "attention", "tasks"},
     "induction": {"checks", "attention"},
-    "checkpoints": {"tasks", "training", "deep_features", "gpt", "copying", "induction"},
+    "checkpoints": {"tasks", "training", "deep_features", "gpt", "closed_forms", "copying", "induction"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 

@@ -47,7 +47,7 @@ def check_induction(answer: Callable[[Tensor, int], Tensor]) -> None:
     occurrences of the present word, (B, L, V).
 
     >>> check_induction(lambda words, V: torch.zeros(*words.shape, V))
-    Not yet: the largest difference is 1. Hint: read the words at the places j <= t whose previous word is the word at t.
+    Not yet: the largest difference is 1. Hint: read the words whose previous word is the present one, no later than it.
     """
     V = 7
     words, _ = induction.sequences(20, 24, V, periods=(4, 11), seed=103)
@@ -62,4 +62,4 @@ def check_induction(answer: Callable[[Tensor, int], Tensor]) -> None:
             followers = [text[j + 1] for j in range(t) if text[j] == word]
             for follower in followers:
                 wanted[b, t, follower] += 1 / len(followers)
-    verdict(said, wanted, "read the words at the places j <= t whose previous word is the word at t.")
+    verdict(said, wanted, "read the words whose previous word is the present one, no later than it.")
