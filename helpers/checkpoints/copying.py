@@ -105,7 +105,7 @@ def _run(setting: dict, seed: int, folder: str | None) -> training.History:
     name = "_".join(str(value) for value in setting.values())
     keep = Path(folder) / f"copying_{name}_{seed}.run" if folder else None
     watch = snapshots.camera(model, AT)
-    history = train(model, lr=setting["lr"], B=setting["B"], seed=seed, watch=watch, keep=keep)
+    history = train(model, ITERATIONS, lr=setting["lr"], B=setting["B"], seed=seed, watch=watch, keep=keep)
     print(f"{setting}, seed {seed}: loss {history.losses[-100:].mean():.4f}", flush=True)
     return history
 

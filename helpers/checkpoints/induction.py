@@ -69,7 +69,7 @@ def main(folder: str | None = None) -> None:
         for n_layers in LAYERS:
             model = untrained(n_layers, seed)
             keep = Path(folder) / f"induction_{n_layers}_{seed}.run" if folder else None
-            history = train(model, seed=seed, watch=snapshots.camera(model, AT), keep=keep)
+            history = train(model, ITERATIONS, seed=seed, watch=snapshots.camera(model, AT), keep=keep)
             made[n_layers] = snapshots.develop(history, AT, EVERY)
             print(f"seed {seed}, {n_layers} layers: loss {history.losses[-100:].mean():.3f}")
         torch.save(made, FOLDER / f"induction_{seed}.pt")
