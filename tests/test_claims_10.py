@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from helpers import attention, copying, induction, learners, metrics, tasks, training
+from helpers import attention, constructions, copying, induction, learners, metrics, tasks, training
 from helpers.attention import Layer
 from helpers.checkpoints import copying as copying_runs
 from helpers.checkpoints import induction as induction_runs
@@ -46,12 +46,14 @@ def test_the_trained_two_layers_make_one_gradient_step(seed):
 @pytest.mark.parametrize("seed", copying_runs.SEEDS)
 def test_loss_attention_and_sensitivity_change_at_one_moment(notebook, seed):
     film, crossing = copying_runs.load(seed), notebook.namespace["crossing"]
-    attends, fetched, own, after, before, others = notebook.namespace["measured"](film)
+    frames = [notebook.namespace["measured"](film.frame(k)) for k in range(len(film.at))]
+    attends, fetched, own, after, before, others = torch.tensor(frames).T
     t = [film.every * (k + 0.5) for k in range(len(film.losses))]
-    moments = [crossing(t, film.losses), crossing(film.at, attends), crossing(film.at, after)]
+    moments = [crossing(t, film.losses), *(crossing(film.at, curve) for curve in (attends, after, own))]
     assert max(moments) - min(moments) < 0.05 * copying_runs.ITERATIONS
     assert attends[0] < 0.06 and attends[-1] > 0.5 and fetched.max() < 0.08 and fetched[-1] < 0.04
     assert after[-1] > 20 * before[-1] and after[-1] > 20 * others[-1] and after[0] < 2 * others[0]
+    assert 0.35 < own[-1] / after[-1] < 0.7 and own[-1] > 10 * others[-1]  # x reads itself, too: not so in the paper
     slow = torch.tensor(film.at) / 1600  # a measure that creeps up all the time, or comes late, is told apart
     late = (slow > 0.75).float()
     assert all(abs(crossing(film.at, other) - moments[0]) > 0.1 * copying_runs.ITERATIONS for other in (slow, late))
@@ -356,3 +358,53 @@ def test_the_editor_is_right_where_it_can_be(notebook):
     assert compute(beta=1.0, period=12, position=5, letter=18).accuracy < 0.5
     assert 0.7 < compute(beta=8.0, period=12, position=5, letter=3).accuracy < 1
     assert compute(beta=8.0, period=16, position=5, letter=18).accuracy == pytest.approx(15 / 16)
+
+
+def of_a_tie(notebook, position):
+    now = notebook.explorers[1].compute(beta=8.0, period=12, position=5, letter=3)
+    z, _ = induction.run(induction.one_hot(now.words[None], 20), constructions.induction(20, 32, beta=8.0))
+    return z[0, position - 1, 47] - z[0, position - 1, 49]  # of H and J
+
+
+def test_the_editor_breaks_ties_by_what_goes_astray(notebook):
+    assert all(0.0035 < of_a_tie(notebook, position) < 0.0045 for position in (13, 25))
+    assert all(of_a_tie(notebook, position) > 0.15 for position in (17, 29))
+
+
+def test_the_editor_measures_each_layer_in_its_own_map(notebook):
+    now = notebook.explorers[1].compute(beta=5.0, period=12, position=5, letter=18)
+    assert now.previous == pytest.approx(0.905, abs=5e-4) and now.match == pytest.approx(0.87, abs=5e-3)
+    leak = sum(t / (t + math.exp(5)) for t in range(1, 32)) / 31  # t others for the reader of t + 1 words
+    assert 1 - now.previous == pytest.approx(leak, abs=EXACT)
+
+
+@pytest.mark.parametrize("frame, loss, labels", [(16, 0.233, 0.59), (33, 0.207, 0.59)])
+def test_the_films_widget_reads_off_what_it_says(notebook, frame, loss, labels):
+    now, film = notebook.explorers[0].compute(frame=frame, seed=0), copying_runs.load(0)
+    assert now.loss == pytest.approx(loss, abs=0.001) and now.labels == pytest.approx(labels, abs=0.02)
+    rows = [sum(now.pattern[2 * i, 2 * j + 1].item() for j in range(10)) for i in range(10)]
+    assert now.labels == pytest.approx(sum(rows) / 10, abs=1e-5)
+    model, nothing = film.frame(frame), [torch.zeros(1, 10, d) for d in (10, 1)]
+    of_positions = attention.pattern(model.tokens(*nothing, torch.zeros(1, 10)), model.layers()[0])[0, 0]
+    assert metrics.max_gap(now.scores.softmax(-1), of_positions) < 1e-5
+
+
+def test_the_words_widget_is_right_as_often_as_it_says(notebook):
+    shown = [notebook.explorers[2].compute(frame=k, seed=0, period=10, text_seed=0)[2] for k in range(8, 13)]
+    assert [now.accuracy for now in shown] == pytest.approx([0.24, 0.41, 0.65, 0.76, 0.81], abs=0.006)
+    words, _ = induction.sequences(64, 32, 20, periods=(10, 10), seed=0)
+    logits = induction_runs.load(0)[2].frame(12)(words)[:, :-1].flatten(0, 1)
+    assert shown[-1].losses == pytest.approx(torch.nn.functional.cross_entropy(logits, words[:, 1:].flatten()).item())
+
+
+@pytest.mark.parametrize("seed, band", [(0, 0.79), (1, 0.38), (2, 0.775)])
+def test_the_words_widget_shows_the_band_of_the_single_layer(notebook, seed, band):
+    now = notebook.explorers[2].compute(frame=20, seed=seed, period=10, text_seed=0)[1]
+    rows = [sum(now.patterns[0][t, t - k].item() for k in range(7, 15)) for t in range(20, 32)]
+    assert now.band == pytest.approx(sum(rows) / 12, abs=1e-5) and now.band == pytest.approx(band, abs=0.01)
+
+
+def test_how_far_back_the_first_layer_reads(notebook):
+    notes, found = notebook.namespace["notes"], [notebook.namespace[name] for name in ("own", "back_1", "back_2")]
+    for k, mean in enumerate(found):  # of the readers 9 to 15
+        assert mean.item() == pytest.approx(sum(notes[:, t, t - k].mean().item() for t in range(8, 15)) / 7, abs=1e-5)
