@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"tasks", "training", "deep_features", "gpt"},
+    "copying": {"checks", "attention", "tasks"},
+    "induction": {"checks", "attention"},
+    "checkpoints": {"tasks", "training", "deep_features", "gpt", "closed_forms", "copying", "induction"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
