@@ -71,17 +71,21 @@ def draw(
     tensor([0, 0, 0])
     """
     B, m, C = checks.count("B", B), checks.count("m", m), checks.count("n_classes", n_classes, least=2)
-    most = WORDS // FIXED_LABELS if meaning in MEANINGS[1:] else (WORDS - 2) // C
+    most = WORDS // (2 * C) if meaning == "fresh" else WORDS // FIXED_LABELS  # half of the words, odd ones and even
     if meaning not in MEANINGS:
         raise ValueError(f"meaning: expected one of {', '.join(MEANINGS)}, got {meaning!r}.")
     if C > FIXED_LABELS:
         raise ValueError(f"n_classes: expected at most {FIXED_LABELS}, got {C}.")
     if m > most:
-        raise ValueError(f"m: expected at most {most} words for each of {C} classes, got {m}: there are {WORDS} in all.")
+        raise ValueError(
+            f"m: expected at most {most} words for each of {C} classes, got {m}: there are {WORDS} in all."
+        )
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     if meaning == "fresh":
         labels = WORDS + _shuffled(FRESH_LABELS, (B,), generator)[:, :C]
-        return Task(_word_lists(_shuffled(WORDS, (B,), generator), C * m, odd=not held_out).unflatten(1, (C, m)), labels)
+        return Task(
+            _word_lists(_shuffled(WORDS, (B,), generator), C * m, odd=not held_out).unflatten(1, (C, m)), labels
+        )
     classes = _shuffled(FIXED_LABELS, (B,), generator)[:, :C]
     size = WORDS // FIXED_LABELS
     words = classes[..., None] * size + _shuffled(size, (B, C), generator)[..., :m]
@@ -120,6 +124,19 @@ def few_shot(task: Task, k: int, Q: int = 32, *, seed: int = 0) -> Episode:
     while (again := (query[:, :, None] == inputs[:, None]).all(-1).any(-1)).any():
         query = torch.where(again[..., None], _inputs(task.words, classes, generator), query)
     return Episode(demos, query, task.labels.gather(1, classes), task.labels)
+
+
+def answers(logits: Tensor, episode: Episode) -> Tensor:
+    """What a model says: of each task's label words the likeliest, by the logits (B*Q, V) after its prompts: (B, Q).
+
+    >>> episode = few_shot(draw(B=3), k=16, Q=8)
+    >>> answers(torch.zeros(24, VOCABULARY), episode).shape
+    torch.Size([3, 8])
+    """
+    B, Q = episode.target.shape
+    options = episode.options[:, None].expand(-1, Q, -1)
+    best = logits.unflatten(0, (B, Q)).gather(2, options).argmax(2, keepdim=True)
+    return options.gather(2, best)[..., 0]
 
 
 def _inputs(words: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:

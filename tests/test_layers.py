@@ -21,10 +21,11 @@ MAY_IMPORT = {
     "dual": {"checks"},
     "kernels": {"checks"},
     "gpt": {"checks"},
+    "language": {"checks"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"tasks", "training", "deep_features", "gpt"},
+    "checkpoints": {"checks", "tasks", "language", "training", "deep_features", "gpt"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 

@@ -1,5 +1,4 @@
-"""GPTs of 160,000 weights, trained to learn a task of the toy language from its demonstrations; one for each seed.
-"""
+"""GPTs of 160,000 weights, trained to learn a task of the toy language from its demonstrations; one for each seed."""
 
 from __future__ import annotations
 
