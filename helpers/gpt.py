@@ -12,10 +12,11 @@ from helpers import checks
 class GPT(nn.Module):
     """The core: vectors (B, T, d_model), one for each token, in and out; a token reads itself and those before it.
 
-    What the tokens stand for, and what is read off them, is the head's business (`RegressionGPT` and `LanguageGPT` below). Where a
-    token stands is told in one of two ways. With `length`, by a learned vector added to each of at most so many tokens;
-    without, by a penalty on the attention scores for each token further back, with a slope for each head (ALiBi, Press
-    et al. 2022), for any number of tokens. Weights are drawn from torch's global random state: the head seeds it.
+    What the tokens stand for, and what is read off them, is the head's business (`RegressionGPT` and `LanguageGPT`
+    are two). Where a token stands is told in one of two ways. With `length`, by a learned vector added to each of at
+    most so many tokens; without, by a penalty on the attention scores for each token further back, with a slope for
+    each head (ALiBi, Press et al. 2022), for any number of tokens. Weights are drawn from torch's global random state:
+    the head seeds it.
 
     >>> with torch.random.fork_rng():
     ...     core = GPT(d_model=8, n_layers=1, n_heads=2, length=5)

@@ -33,7 +33,7 @@ class Task(NamedTuple):
 class Episode(NamedTuple):
     """Demonstrations and queries of B tasks, all of them token numbers; L = 5 tokens a demonstration.
 
-    demos (B, k, L), the label last; query (B, Q, L-1); target (B, Q), its label; options (B, C), the task's label words.
+    demos (B, k, L), the label last; query (B, Q, L-1); target (B, Q), its label; options (B, C), the task's labels.
     """
 
     demos: Tensor
@@ -77,15 +77,12 @@ def draw(
     if C > FIXED_LABELS:
         raise ValueError(f"n_classes: expected at most {FIXED_LABELS}, got {C}.")
     if m > most:
-        raise ValueError(
-            f"m: expected at most {most} words for each of {C} classes, got {m}: there are {WORDS} in all."
-        )
+        raise ValueError(f"m: expected at most {most} words for each of {C} classes, got {m}: {WORDS} are shared.")
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     if meaning == "fresh":
         labels = WORDS + _shuffled(FRESH_LABELS, (B,), generator)[:, :C]
-        return Task(
-            _word_lists(_shuffled(WORDS, (B,), generator), C * m, odd=not held_out).unflatten(1, (C, m)), labels
-        )
+        words = _word_lists(_shuffled(WORDS, (B,), generator), C * m, odd=not held_out)
+        return Task(words.unflatten(1, (C, m)), labels)
     classes = _shuffled(FIXED_LABELS, (B,), generator)[:, :C]
     size = WORDS // FIXED_LABELS
     words = classes[..., None] * size + _shuffled(size, (B, C), generator)[..., :m]

@@ -137,7 +137,7 @@ def test_the_same_seed_draws_the_same_and_another_does_not():
         (lambda: draw(0), "B: expected a whole number of at least 1, got 0"),
         (lambda: draw(2, 1), "n_classes: expected a whole number of at least 2, got 1"),
         (lambda: draw(2, 5), "n_classes: expected at most 4, got 5"),
-        (lambda: draw(2, 4, 9), "m: expected at most 8 words for each of 4 classes, got 9: there are 64 in all"),
+        (lambda: draw(2, 4, 9), "m: expected at most 8 words for each of 4 classes, got 9: 64 are shared"),
         (lambda: draw(2, 2, 17, meaning="fixed"), "m: expected at most 16 words"),
         (lambda: draw(2, meaning="new"), "meaning: expected one of fresh, fixed, flipped, got 'new'"),
         (lambda: few_shot(draw(2), -1), "k: expected a whole number of at least 0, got -1"),
