@@ -40,10 +40,15 @@ def compare(
     `prompted` puts other demonstrations into the context than those that are trained on: a control. `after` measures
     one token later, as the published code does (`finetuning.in_context`).
     """
-    weights, _ = finetuning.finetune(model, episode.demos, recipe)
-    ft = finetuning.fine_tuned(model, episode, weights, after=after, linear=recipe.rule == "linearised")
+    ft = after_finetuning(model, episode, recipe, after=after)
     zsl = finetuning.in_context(model, episode.first(0), after=after)
     return Three(zsl, ft, finetuning.in_context(model, prompted or episode, after=after), zsl.scores.shape[-1])
+
+
+def after_finetuning(model: LanguageGPT, episode: Episode, recipe: Recipe, *, after: bool = False) -> State:
+    """Fine-tune on the demonstrations of the episode, then ask its queries zero-shot."""
+    weights, _ = finetuning.finetune(model, episode.demos, recipe)
+    return finetuning.fine_tuned(model, episode, weights, after=after, linear=recipe.rule == "linearised")
 
 
 def right(at: State, episode: Episode) -> Tensor:
@@ -91,12 +96,8 @@ def by_layer(three: Three) -> dict[str, Tensor]:
 
 def rate_accuracies(model: LanguageGPT, episode: Episode, recipe: Recipe, rates: Sequence[float]) -> Tensor:
     """The accuracy after fine-tuning at each rate (rates, B). Choose on other tasks than those that are reported."""
-    found = []
-    for lr in rates:
-        weights, _ = finetuning.finetune(model, episode.demos, recipe._replace(lr=lr))
-        ft = finetuning.fine_tuned(model, episode, weights, linear=recipe.rule == "linearised")
-        found.append(accuracy(ft, episode))
-    return torch.stack(found)
+    each = [after_finetuning(model, episode, recipe._replace(lr=lr)) for lr in rates]
+    return torch.stack([accuracy(ft, episode) for ft in each])
 
 
 # --- who is listened to ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "finetuning": {"checks", "gpt", "language"},
     "comparison": {"finetuning", "gpt", "language", "similarity"},
     "plotting": set(),
+    "published": set(),
     "constructions": {"checks", "attention", "tasks"},
     "widgets": {"plotting"},
     "closed_forms": {"checks", "tasks"},

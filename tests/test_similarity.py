@@ -21,24 +21,20 @@ def normal(*shape, seed=0):
 
 # --- predictions: three examples by hand -----------------------------------------------------------------------
 
-ZSL, FT, ICL = (
-    torch.tensor([[False, False, True]]),
-    torch.tensor([[True, True, False]]),
-    torch.tensor([[True, False, 1]]),
-)
+ZSL, FT, ICL = (torch.tensor([right], dtype=torch.bool) for right in ([0, 0, 1], [1, 1, 0], [1, 0, 1]))
 
 
 def test_rec2ftp_of_three_examples():
-    """ZSL errs on two; FT corrects both, ICL one: recall 1/2, chance 1/2, of the two corrected by either one is common."""
-    counts = similarity.corrections(ZSL, FT, ICL.bool())
+    """ZSL errs on two; FT corrects both, ICL one: recall 1/2, chance 1/2; of the two corrected by either, 1 by both."""
+    counts = similarity.corrections(ZSL, FT, ICL)
     assert counts.tolist() == [[1, 2, 1, 2]]
     assert [part.item() for part in similarity.rec2ftp(counts)] == [0.5, 0.5, 0.0, 0.5]
 
 
 def test_a_published_wrong_denominator_gives_another_number():
     """Of a later code: both / (FT right, ICL wrong) instead of both / (FT right, ZSL wrong)."""
-    both, ft, *_ = similarity.corrections(ZSL, FT, ICL.bool())[0]
-    wrong = both / (FT & ~ICL.bool()).sum()
+    both, ft, *_ = similarity.corrections(ZSL, FT, ICL)[0]
+    wrong = both / (FT & ~ICL).sum()
     assert wrong == 1.0 and both / ft == 0.5
 
 
@@ -89,12 +85,12 @@ def test_the_floor_is_exact_at_right_angles_and_below_a_half():
     z, r, s = torch.eye(5, dtype=torch.float64)[:3]
     for rho, other in [(0.3, 2.0), (1.0, 1.0), (50.0, 70.0)]:
         scored = similarity.sim_aou(z + rho * r, z + other * s, z, normalised=True)
-        assert abs(scored - similarity.aou_floor(torch.tensor(rho).double(), torch.tensor(other).double())) < EXACT
+        assert abs(scored - similarity.aou_floor(*vectors(rho, other))) < EXACT
         assert abs(scored - similarity.aou_floor_of(z + rho * r, z + other * s, z)) < EXACT and scored < 0.5
         along = z * 0.4 + rho * r, z * 1.7 + other * s  # updates that also go along h_ZSL
         scored = similarity.sim_aou(*along, z, normalised=True)
         assert abs(scored - similarity.aou_floor_of(*along, z)) < EXACT
-        assert abs(scored - similarity.aou_floor(torch.tensor(rho), torch.tensor(other))) > 1e-3
+        assert abs(scored - similarity.aou_floor(*vectors(rho, other))) > 1e-4
 
 
 # --- attention's scores: three examples by hand -------------------------------------------------------------------
