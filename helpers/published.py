@@ -3,8 +3,8 @@
 `load()` returns the tables as published.json holds them; lists run along `tasks`.
 
 - `dai`: accuracies (table 1), Rec2FTP, SimAOU, SimAM and Kendall's tau for the models of 1.3 and 2.7 billion weights;
-  accuracies and Rec2FTP in per cent. `chance` for Rec2FTP is derived here: of the errors of zero-shot learning (table 1)
-  the share that ICL corrects (counts in the history of the second paper's code).
+  accuracies and Rec2FTP in per cent. `chance` for Rec2FTP is derived here: of the errors of zero-shot learning
+  (table 1) the share that ICL corrects (counts in the history of the second paper's code).
 - `deutch`: their table 2, the mean of three runs, for GD and for layer-causal GD. `untrained`: their table 1.
 - `lcgd_corrections`: errors of zero-shot learning that ICL, layer-causal GD and both correct; same history, 1.3B, never
   published.

@@ -1,7 +1,7 @@
 """How alike are in-context learning and fine-tuning? The measures of the papers, each with what chance gives.
 
 h is what attention adds to the token that predicts, m its scores before the softmax, zero-shot (ZSL), fine-tuned (FT)
-and in context (ICL). The last dimension is compared; all others are kept, so a layer, a head or a task can be looked at.
+and in context (ICL). The last dimension is compared; all others are kept: tasks, queries, layers, heads.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def corrections(zsl: Tensor, ft: Tensor, icl: Tensor) -> Tensor:
             raise ValueError(
                 f"{name}: expected bool of shape {tuple(zsl.shape)}, got {value.dtype} {tuple(value.shape)}."
             )
-    return torch.stack([(part & ~zsl).sum(-1) for part in (ft & icl, ft, icl, ~zsl)], dim=-1).to(
-        torch.get_default_dtype()
-    )
+    return torch.stack([(part & ~zsl).sum(-1) for part in (ft & icl, ft, icl, ~zsl)], dim=-1).float()
 
 
 def rec2ftp(counts: Tensor) -> Recall:
