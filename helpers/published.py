@@ -1,6 +1,6 @@
 """What the papers report: Dai et al. 2023 (arXiv 2212.10559) and Deutch et al. 2023 (arXiv 2311.07772).
 
-`load()` returns the tables as published.json holds them; lists run along `tasks`.
+`load()` returns the tables as data/published.json holds them; lists run along `tasks`.
 
 - `dai`: accuracies (table 1), Rec2FTP, SimAOU, SimAM and Kendall's tau for the models of 1.3 and 2.7 billion weights;
   accuracies and Rec2FTP in per cent. `chance` for Rec2FTP is derived here: of the errors of zero-shot learning
@@ -25,4 +25,4 @@ def load() -> dict:
     >>> len(tables["layers"]["SimAOU, normalised"]["GD"]), len(tables["layers"]["SimAM Δ"]["LCGD"][0])
     (6, 24)
     """
-    return json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return json.loads((Path(__file__).parent / "data" / "published.json").read_text(encoding="utf-8"))

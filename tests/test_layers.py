@@ -26,10 +26,12 @@ MAY_IMPORT = {
     "kernels": {"checks"},
     "gpt": {"checks"},
     "language": {"checks"},
+    "sentences": {"checks"},
+    "language_models": {"metrics", "sentences"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"checks", "tasks", "language", "training", "deep_features", "gpt"},
+    "checkpoints": {"tasks", "language", "training", "deep_features", "gpt"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
