@@ -91,15 +91,18 @@ def run(model: LanguageGPT, z: Tensor, weights: Weights | None = None, *, local:
         if local:
             handles.append(block.register_forward_pre_hook(lambda layer, args: (args[0].detach(), *args[1:])))
     try:
-        if weights is None:
-            z = model.core(z)
-        else:  # the fused attention knows neither vmap nor forward-mode derivatives
-            with sdpa_kernel(SDPBackend.MATH):
-                z = functional_call(model.core, weights, (z,))
+        logits = _logits(model, z, weights)
     finally:
         for handle in handles:
             handle.remove()
-    return Inside(model.unembed(z), *(torch.stack(part) for part in (inputs, qkv, updates, outputs)))
+    return Inside(logits, *(torch.stack(part) for part in (inputs, qkv, updates, outputs)))
+
+
+def _logits(model: LanguageGPT, z: Tensor, weights: Weights | None) -> Tensor:
+    if weights is None:
+        return model.unembed(model.core(z))
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows neither vmap nor forward-mode derivatives
+        return model.unembed(functional_call(model.core, weights, (z,)))
 
 
 def state(model: LanguageGPT, z: Tensor, weights: Weights | None = None) -> State:
@@ -171,8 +174,10 @@ def finetune(
         step = gradient(weights, model.embed(example[:, None]).detach(), example[:, None])
         if watch:
             seen.append(watch(i, weights, step))
-        size = recipe.lr / _length(step)[:, None, None] if recipe.matched else recipe.lr
-        weights = {name: W - size * step[name] for name, W in weights.items()}
+        if recipe.matched:
+            length = _length(step)[:, None, None]
+            step = {name: G / length for name, G in step.items()}
+        weights = {name: W.sub(step[name], alpha=recipe.lr) for name, W in weights.items()}
     return weights, seen
 
 
@@ -180,11 +185,11 @@ def demonstration_loss(model: LanguageGPT, z: Tensor, tokens: Tensor, weights: W
     """-log p of the label, or its mean over all tokens, of examples (B, L) with embeddings z (B, L, d); for
     layer-causal rules, summed over the layers."""
     if recipe.rule == "GD":
-        answers = run(model, z, weights).logits[None]
+        answers = _logits(model, z, weights)[None]
     elif recipe.rule == "linearised":
         at = _start(model, weights)
         there = {name: W - at[name] for name, W in weights.items()}
-        value, change = jvp(lambda W: run(model, z, W).logits, (at,), (there,))
+        value, change = jvp(lambda W: _logits(model, z, W), (at,), (there,))
         answers = (value + change)[None]
     else:
         inside = run(model, z, weights, local=True)
@@ -203,7 +208,8 @@ def _gradient(model: LanguageGPT, recipe: Recipe) -> Callable[[Weights, Tensor, 
     def of(weights, z, tokens):
         found = by_weights(weights, z, tokens)
         if recipe.trained == "W_K, W_V":
-            found = {name: F.pad(G[:, d:], (0, 0, d, 0)) for name, G in found.items()}
+            for G in found.values():
+                G[:, :d] = 0
         return found
 
     return of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_finetuning import by_a_plain_loop, small, tasks
 
-from helpers import comparison, finetuning, language, metrics, similarity
+from helpers import comparison, finetuning, language, metrics
 from helpers.finetuning import Recipe
 
 EXACT, WRONG = 1e-10, 1e-6
@@ -169,11 +169,20 @@ def test_controls_change_what_they_say_and_nothing_else(control):
 
 
 def test_the_best_rate_is_that_of_the_largest_accuracy():
-    model, episode = small(), tasks()
-    found = comparison.rate_accuracies(model, episode, Recipe(), [0.0, 1.0])
-    assert found.shape == (2, 3)
-    assert torch.equal(found[0], comparison.accuracy(finetuning.in_context(model, episode.first(0)), episode))
-    three = comparison.compare(model, episode, Recipe(1.0))
-    assert torch.equal(found[1], comparison.right(three.ft, episode).double().mean(1))
-    assert comparison.recall(three, episode).shape == (3, 4)
-    assert similarity.bootstrap(found[1]).low <= found[1].mean() <= similarity.bootstrap(found[1]).high
+    model, episode, rates = small(), tasks(B=8, k=8, Q=8), (0.0, 0.3, 1.0, 3.0)
+    at = [comparison.compare(model, episode, Recipe(lr)).ft for lr in rates]
+    right = [(language.answers(ft.logits.flatten(0, 1), episode) == episode.target).double().mean() for ft in at]
+    assert (
+        len(set(right)) > 1 and comparison.best_rate(model, episode, Recipe(), rates) == rates[right.index(max(right))]
+    )
+    assert torch.equal(comparison.accuracy(at[0], episode), comparison.accuracy(at[0], episode.first(0)))
+
+
+def test_counts_of_corrections_are_those_of_the_queries():
+    three = comparison.compare(small(), tasks(), Recipe(1.0))
+    zsl, ft, icl = (comparison.right(at, tasks()) for at in three[:3])
+    counts = comparison.recall(three, tasks())
+    assert counts[:, 1].tolist() == [
+        sum(f and not z for f, z in zip(*rows, strict=True)) for rows in zip(ft, zsl, strict=True)
+    ]
+    assert counts[:, 3].tolist() == (~zsl).sum(1).tolist() and counts.shape == (3, 4)

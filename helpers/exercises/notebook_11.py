@@ -64,9 +64,7 @@ def check_layer_causal(answer: Callable[[Callable, Tensor, Callable], Tensor]) -
     if total is None or not fits(total, torch.Size([])):
         return
     if not total.requires_grad:
-        return print(
-            "Not yet: no gradient reaches the weights. Hint: detach what goes into a block only."
-        )
+        return print("Not yet: no gradient reaches the weights. Hint: detach what goes into a block only.")
     found = torch.autograd.grad(total, weights, allow_unused=True)
     if any(G is None for G in found):
         return print("Not yet: some blocks get no gradient. Hint: each block's output needs a loss of its own.")
