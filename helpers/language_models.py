@@ -244,9 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=(0.001, 0.01, 0.1), help="learning rates")
     parser.add_argument("--seed", type=int, default=0, help="which demonstrations")
     given = parser.parse_args(arguments)
-    examples = sentences.read(given.data)
-    model, tokenizer = load(given.model, download=given.download)
-    print(table(compare(model, tokenizer, examples, k=given.k, rates=given.rates, seed=given.seed)))
+    try:
+        examples = sentences.read(given.data)
+        model, tokenizer = load(given.model, download=given.download)
+        rows = compare(model, tokenizer, examples, k=given.k, rates=given.rates, seed=given.seed)
+    except (ImportError, OSError, ValueError) as error:
+        parser.error(str(error))
+    print(table(rows))
 
 
 if __name__ == "__main__":

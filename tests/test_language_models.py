@@ -220,6 +220,14 @@ def test_the_command_prints_a_table(saved, tmp_path, capsys):
     assert lines[1].split()[1] == lines[3].split()[3]  # a learning rate of 0 changes nothing
 
 
+@pytest.mark.parametrize("given", [["--data", "none.jsonl"], ["--model", "no/model"], ["--k", "64"]])
+def test_the_command_says_what_is_wrong_in_one_line(given, saved, capsys):
+    with pytest.raises(SystemExit):
+        lm.main(["--model", str(saved("gpt2")), *given])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith(f"python -m helpers.language_models: error: {given[0][2:]}: ")
+
+
 def test_fine_tuning_that_blows_up_is_a_result(saved):
     rows = lm.compare(*lm.load(saved("gpt2")), sentences.sentiment()[:12], k=8, rates=(1e9,))
     assert 0 <= rows[-1].accuracy <= 1 and len(lm.table(rows).splitlines()) == 4
