@@ -120,7 +120,7 @@ def test_a_sequence_of_steps_is_attention_only_with_the_errors_of_each_step():
 def test_who_is_listened_to_against_a_plain_loop():
     model, episode, lr = small(), tasks(B=2, k=3, Q=2), 0.5
     found = comparison.listened(model, episode, Recipe(lr))
-    assert [tuple(part.shape) for part in found] == [(2, 2, 3, 15)] * 3 + [(2, 2, 3, 3)]
+    assert [tuple(part.shape) for part in found] == [(2, 2, 3, 15)] * 4 + [(2, 2, 3, 3)]
     b, q, l = 1, 0, 1
     rows = {"queries": [], "keys": []}
     before, zero = model, []
@@ -147,6 +147,20 @@ def test_who_is_listened_to_against_a_plain_loop():
     assert metrics.max_gap(found.icl, icl) <= EXACT
     with pytest.raises(ValueError, match="recipe: expected GD on W_K, W_V, got linearised"):
         comparison.listened(model, episode, Recipe(rule="linearised"))
+
+
+def test_the_content_of_a_score_is_q_times_k_without_the_penalty():
+    model, episode = small(), tasks(B=2, k=3, Q=2)
+    found = comparison.listened(model, episode, Recipe(0.5))
+    b, q, l = 1, 0, 2
+    prompt = torch.cat([episode.demos[b].flatten(), episode.query[b, q]])[None]
+    asked, heard, _ = finetuning.run(model, model.embed(prompt)).qkv[l, 0].unbind(1)  # (T, H, d_k) each
+    heads = range(len(model.core.slopes))
+    by_hand = [sum(asked[-1, h] @ heard[t, h] for h in heads) / asked.shape[2] ** 0.5 for t in range(15)]
+    assert metrics.max_gap(found.content[b, q, l], torch.stack(by_hand)) <= EXACT
+    assert metrics.max_gap(found.icl, found.content) > WRONG
+    penalty = found.content - found.icl  # one token further back costs the sum of the slopes
+    assert metrics.max_gap(penalty.diff(dim=-1), -model.core.slopes.sum().expand(2, 2, 3, 14)) <= EXACT
 
 
 # --- controls -------------------------------------------------------------------------------------------------
