@@ -13,7 +13,11 @@ MAY_IMPORT = {
     "attention": {"checks"},
     "learners": {"checks"},
     "metrics": set(),
+    "similarity": {"checks"},
+    "finetuning": {"checks", "gpt", "language"},
+    "comparison": {"finetuning", "gpt", "language", "similarity"},
     "plotting": set(),
+    "published": set(),
     "constructions": {"checks", "attention", "tasks"},
     "widgets": {"plotting"},
     "closed_forms": {"checks", "tasks"},
@@ -22,13 +26,29 @@ MAY_IMPORT = {
     "kernels": {"checks"},
     "softmax": {"checks"},
     "gpt": {"checks"},
+    "language": {"checks"},
+    "sentences": {"checks"},
+    "language_models": {"sentences", "similarity"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
     "copying": {"checks", "attention", "tasks"},
     "induction": {"checks", "attention"},
-    "checkpoints": {"tasks", "training", "deep_features", "gpt", "closed_forms", "copying", "induction"},
+    "bayes": {"checks", "attention", "learners"},
+    "probes": {"checks", "tasks"},
+    "checkpoints": {
+        "checks",
+        "tasks",
+        "language",
+        "training",
+        "deep_features",
+        "gpt",
+        "closed_forms",
+        "copying",
+        "induction",
+    },
 }
+MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"widgets", "plotting"}
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
 
