@@ -24,8 +24,11 @@ MAY_IMPORT = {
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"tasks", "training", "deep_features", "gpt"},
+    "checkpoints": {"checks", "tasks", "training", "deep_features", "gpt"},
+    "bayes": {"checks", "attention", "learners"},
+    "probes": {"checks", "tasks"},
 }
+MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"widgets", "plotting"}
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
 
 
