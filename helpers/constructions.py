@@ -74,6 +74,32 @@ def two_relu_heads(layer: Layer) -> Layer:
     return Layer(torch.stack([W_Q, -W_Q]), torch.stack([W_K, W_K]), torch.stack([W_V, W_V]), torch.stack([P, -P]))
 
 
+def two_softmax_heads(layer: Layer, N: int, tau: float) -> Layer:
+    """Two softmax heads of opposite temperature that together do nearly what one linear head does on centred tokens.
+
+    The scores are K^T q / tau in one head and minus that in the other, their values +N tau/2 and -N tau/2 times those
+    of `layer`. Means and all even orders cancel:
+
+        N tau/2 V [softmax(K^T q / tau) - softmax(-K^T q / tau)] = sum_i (v_i - mean v) (k_i - mean k)^T q + O(1/tau^2)
+
+    Of `gd_step` they make one gradient step on the centred data x_i - mean x, y_i - mean y, as tau grows. (Two heads:
+    von Oswald et al. 2023, appendix A.9; the centring and the order are derived here.)
+
+    >>> prompt = tasks.linear_regression(B=4, N=20, d_x=10)
+    >>> pair = two_softmax_heads(gd_step(eta=1.0, N=20, d_x=10), N=20, tau=1e4)
+    >>> y_hat = tasks.read(attention.softmax(tasks.tokens(prompt), pair))
+    >>> x, y = (t - t.mean(1, keepdim=True) for t in prompt[:2])
+    >>> by_hand = ((y.mT @ x / 20) @ prompt.x_query[..., None])[..., 0]
+    >>> torch.allclose(y_hat, by_hand, rtol=0, atol=1e-6)
+    True
+    """
+    if checks.number("tau", tau) <= 0:
+        raise ValueError(f"tau: expected a temperature above 0, got {tau}.")
+    W_Q, W_K, W_V, P = layer
+    W_Q, P = W_K.shape[-2] ** 0.5 / tau * W_Q, checks.count("N", N) * tau / 2 * P
+    return Layer(torch.stack([W_Q, -W_Q]), torch.stack([W_K, W_K]), torch.stack([W_V, W_V]), torch.stack([P, -P]))
+
+
 def change_gauge(layer: Layer, R: Tensor, R_v: Tensor, scale: float = 1.0) -> Layer:
     """Other matrices, same layer: (W_Q, W_K) -> (R^-T W_Q, R W_K), (W_V, P) -> (R_v W_V, P R_v^-1).
 

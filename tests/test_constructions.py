@@ -3,6 +3,8 @@
 The oracle, `learners.gd`, is held against automatic differentiation in test_learners.py.
 """
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -169,6 +171,32 @@ def test_two_relu_heads_are_one_linear_head():
     linear = attention.linear(z, layer)
     assert metrics.max_gap(attention.relu(z, constructions.two_relu_heads(layer)), linear) <= EXACT
     assert metrics.max_gap(attention.relu(z, layer), linear) > WRONG
+
+
+@pytest.mark.parametrize("d_y, seed", [(1, 0), (3, 1)])
+def test_two_softmax_heads_are_a_step_on_centred_data_up_to_the_second_order(d_y, seed):
+    p = tasks.linear_regression(B=32, N=9, d_x=4, d_y=d_y, noise=0.5, seed=seed)
+    x, y = (t - t.mean(1, keepdim=True) for t in p[:2])
+
+    def off(tau, eta=0.7, heads=slice(None), step=(x, y)):
+        pair = constructions.two_softmax_heads(constructions.gd_step(eta, 9, 4, d_y), 9, tau)
+        layer = attention.Layer(*(W[heads] for W in pair))
+        y_hat = constructions.learner([layer], attend=attention.softmax)(*p[:3])
+        return metrics.max_gap(y_hat, learners.gd(*step, p.x_query, eta=0.7))
+
+    slope = math.log(off(1000.0) / off(30.0)) / math.log(1000 / 30)
+    assert abs(slope + 2) < 0.05 and off(1000.0) < 1e-4
+    assert off(1000.0, eta=0.77) > WRONG  # a step 10 % too long
+    assert off(1000.0, step=p[:2]) > WRONG  # data that is not centred
+    assert off(1000.0, heads=slice(0, 1)) > 1  # one head: the mean, times tau
+
+
+def test_two_softmax_heads_refuse_bad_input():
+    layer = constructions.gd_step(0.7, 9, 4)
+    with pytest.raises(ValueError, match="tau: expected a temperature above 0, got -1"):
+        constructions.two_softmax_heads(layer, 9, -1.0)
+    with pytest.raises(ValueError, match="N: expected a whole number of at least 1, got 0"):
+        constructions.two_softmax_heads(layer, 0, 1.0)
 
 
 def test_the_layer_holds_a_linear_model_and_softmax_does_not():

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import attention, constructions, learners, metrics, tasks
-from helpers.transformer import LinearTransformer
+from helpers.attention import Layer
+from helpers.transformer import LinearTransformer, SoftmaxLayer
 
 
 @given(
@@ -68,11 +69,52 @@ def test_a_step_costs_the_same_for_any_context_once_the_moments_are_there():
     assert LinearTransformer(4, n_layers=3, scale=0.01)(*p[:3]).isfinite().all()
 
 
+# --- softmax --------------------------------------------------------------------------------------------------
+
+
+@given(
+    sizes=st.tuples(*[st.integers(1, 5)] * 4),
+    n_heads=st.integers(1, 3),
+    scale=st.floats(0.1, 1.0),
+    seed=st.integers(0, 999),
+)
+def test_the_softmax_layer_is_softmax_attention_on_all_tokens(sizes, n_heads, scale, seed):
+    B, N, d_x, d_y = sizes
+    p = tasks.linear_regression(B, N, d_x, d_y, noise=0.3, seed=seed)
+    model = SoftmaxLayer(d_x, d_y, n_heads, scale=scale, seed=seed)
+    by_tokens = constructions.learner([model.layer()], attend=attention.softmax)
+    assert metrics.gap_in_roundoff(model(*p[:3]), by_tokens(*p[:3])) < 1000
+
+
+def test_the_softmax_layer_is_pytorchs_attention_at_the_query():
+    p, model = tasks.linear_regression(B=8, N=6, d_x=4), SoftmaxLayer(4, n_heads=2, scale=0.5)
+    z = tasks.tokens(p)
+    W_Q, W_K, W_V, P = (W.detach() for W in model.layer())
+
+    def heads(context):
+        q, k, v = (torch.stack([t @ W[h].T for h in (0, 1)], 1) for t, W in [(z, W_Q), (context, W_K), (context, W_V)])
+        read = torch.nn.functional.scaled_dot_product_attention(q, k, v)[:, :, -1]  # (B, H, D)
+        return -sum(read[:, h] @ P[h].T for h in (0, 1))[:, -1:]
+
+    assert metrics.max_gap(model(*p[:3]), heads(z[:, :-1])) < 1e-12
+    assert metrics.max_gap(model(*p[:3]), heads(z)) > 1e-3  # the query is read, too
+
+
+def test_softmax_ignores_the_order_of_the_context_and_linear_attention_is_another_thing():
+    p, model = tasks.linear_regression(B=8, N=6, d_x=4), SoftmaxLayer(4, scale=0.5)
+    assert metrics.max_gap(model(p.x.flip(1), p.y.flip(1), p.x_query), model(*p[:3])) < 1e-12
+    assert metrics.max_gap(constructions.learner([Layer(*(W[0] for W in model.layer()))])(*p[:3]), model(*p[:3])) > 1e-3
+
+
 def test_bad_input():
     p = tasks.linear_regression(B=2, N=5, d_x=3)
     with pytest.raises(ValueError, match="n_layers: expected a whole number of at least 1, got 0"):
         LinearTransformer(3, n_layers=0)
     with pytest.raises(ValueError, match="expected 4 inputs and 1 labels a pair, got 3 and 1"):
         LinearTransformer(4)(*p[:3])
+    with pytest.raises(ValueError, match="expected 4 inputs and 1 labels a pair, got 3 and 1"):
+        SoftmaxLayer(4)(*p[:3])
+    with pytest.raises(ValueError, match="n_heads: expected a whole number of at least 1, got 0"):
+        SoftmaxLayer(3, n_heads=0)
     with pytest.raises(ValueError, match="x_query: expected"):
         LinearTransformer(3)(p.x, p.y, p.x_query[:, :2])
