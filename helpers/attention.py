@@ -1,4 +1,4 @@
-"""One attention layer as a function of its matrices: linear, ReLU, softmax.
+"""One attention layer as a function of its matrices: linear, ReLU, softmax, and softmax with a causal mask.
 
     z_j  <-  z_j + P V score(K^T q_j),   K = W_K [z_1 … z_N],  V = W_V [z_1 … z_N],  q_j = W_Q z_j
 
@@ -114,4 +114,38 @@ def softmax(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
     >>> softmax(z, Layer(eye, eye, eye, eye))[0, -1]            # one key: its weight is 1, whatever it scores
     tensor([4., 2.])
     """
-    return _attend(z, layer, lambda q, k, v: torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, dim=-1) @ v, include_query)
+    return _attend(z, layer, lambda q, k, v: _weights(q, k) @ v, include_query)
+
+
+def causal(z: Tensor, layer: Layer) -> Tensor:
+    """Softmax attention as language models have it: each token reads itself and those before it, and no other.
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
+    >>> causal(z, Layer(eye, eye, eye, eye))[0, 0]              # the first token has only itself to read
+    tensor([2., 4.])
+    """
+    return _attend(z, layer, lambda q, k, v: _weights(q, k, causal=True) @ v, include_query=True)
+
+
+def pattern(z: Tensor, layer: Layer, *, causal: bool = False) -> Tensor:
+    """Who reads whom: the weights of `softmax` (B, H, N+1, N), or of `causal` (B, H, N+1, N+1). Each row sums to 1.
+
+    A row is a reader, a column is read. H is 1 for a layer of one head.
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
+    >>> pattern(z, Layer(eye, eye, eye, eye), causal=True)[0, 0, 0]
+    tensor([1., 0.])
+    """
+    _check(z, layer)
+    W_Q, W_K = (W if W.ndim == 3 else W[None] for W in layer[:2])
+    return _weights(_project(z, W_Q), _project(z if causal else z[:, :-1], W_K), causal)
+
+
+def _weights(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    return scores.softmax(dim=-1)

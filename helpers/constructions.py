@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from helpers import attention, checks, tasks
 from helpers.attention import Layer
@@ -60,6 +61,73 @@ def gd_pp_step(eta: float, gamma: float, N: int, d_x: int, d_y: int = 1) -> Laye
     I = torch.eye(d_x, dtype=torch.float64)
     layer.W_V[:d_x, :d_x], layer.P[:d_x, :d_x] = I, -gamma * I
     return layer
+
+
+def copying(d_x: int, d_y: int, T: int, *, beta: float | None = None, next_token: bool = False) -> Layer:
+    """The layer that makes pairs out of T separate tokens (x_j, 0, p_j) and (0, y_j, p_j), p_j one-hot.
+
+        W_K = [0, 0, I],   W_Q = [0, 0, S^T],   W_V = P^T = [I, 0, 0]          blocks d_x | d_y | T
+
+    S is the lower shift, S p_j = p_(j+1): token j scores 1 with token j-1 and 0 with all others. So the label's
+    token, and it alone, picks up the input: (0, y_j) becomes (x_j, y_j). With `next_token`, S is the upper shift and
+    W_V reads y: the input picks up its label. After von Oswald et al. 2023, proposition 3, whose layer also erases p_j.
+
+    Exact in `attention.linear`. In `attention.softmax` scores are multiplied by `beta` (an inverse temperature), and
+    1 - 1/(1 + (n - 1) e^-beta) of the attention goes astray among n tokens.
+
+    >>> z = torch.tensor([[[3.0, 0, 1, 0, 0], [0, 5, 0, 1, 0], [4, 0, 0, 0, 1]]])       # x_1, y_1, x_query
+    >>> attention.linear(z, copying(1, 1, T=3).to(torch.float32))[0, 1]                 # (3, 5): a pair
+    tensor([3., 5., 0., 1., 0.])
+    """
+    d_x, d_y, T = (checks.count(name, n) for name, n in {"d_x": d_x, "d_y": d_y, "T": T}.items())
+    I, D = torch.eye(d_x + d_y + T, dtype=torch.float64), d_x + d_y
+    shift = torch.diag(torch.ones(T - 1, dtype=torch.float64), 1 if next_token else -1)
+    W_Q = torch.zeros(T, D + T, dtype=torch.float64)
+    W_Q[:, D:] = shift.mT * (1.0 if beta is None else checks.number("beta", beta) * T**0.5)  # softmax divides by it
+    W_V = I[d_x:D] if next_token else I[:d_x]
+    return Layer(W_Q=W_Q, W_K=I[D:], W_V=W_V, P=W_V.mT)
+
+
+def widen(layer: Layer, D: int) -> Layer:
+    """The same layer for longer tokens, of width D: it neither reads nor writes what was added at their end.
+
+    >>> widen(gd_step(1.0, N=20, d_x=2), D=5).W_Q
+    tensor([[1., 0., 0., 0., 0.],
+            [0., 1., 0., 0., 0.],
+            [0., 0., 0., 0., 0.]], dtype=torch.float64)
+    """
+    more = checks.count("D", D) - layer.P.shape[-2]
+    if more < 0:
+        raise ValueError(f"D: expected at least {layer.P.shape[-2]}, the width that the layer has, got {D}.")
+    W_Q, W_K, W_V = (F.pad(W, (0, more)) for W in layer[:3])
+    return Layer(W_Q, W_K, W_V, F.pad(layer.P, (0, 0, 0, more)))
+
+
+def induction(V: int, T: int, *, beta: float) -> list[Layer]:
+    """The two causal layers of an induction head: "what came after this word, the last time?" (Olsson et al. 2022).
+
+    Tokens (s_j, 0, 0, p_j): blocks word | previous word | prediction | position, of widths V, V, V, T, one-hot.
+    - Layer 1, the previous-token head: token j reads token j-1 and notes its word in the second block.
+    - Layer 2, the match: the query is the word, the key is the *previous* word, the value is the word. What it reads
+      goes to the third block. Nobody matches with the first token: it has no previous word, and read itself.
+
+    `beta` is the inverse temperature of both: a match scores beta, the first token at most -beta, all else 0.
+
+    >>> s = torch.tensor([2, 0, 1, 2, 0])                                               # c a b c a: next comes b
+    >>> z = torch.cat([torch.eye(3)[s], torch.zeros(5, 6), torch.eye(5)], dim=1)[None].double()
+    >>> for layer in induction(V=3, T=5, beta=20.0):
+    ...     z = attention.causal(z, layer)
+    >>> z[0, -1, 6:9].argmax()
+    tensor(1)
+    """
+    V, T, beta = checks.count("V", V), checks.count("T", T), checks.number("beta", beta)
+    word, previous, prediction, position = torch.eye(3 * V + T, dtype=torch.float64).split([V, V, V, T])
+    shift = torch.diag(torch.ones(T - 1, dtype=torch.float64), -1)
+    look_back = Layer(W_Q=beta * T**0.5 * shift.mT @ position, W_K=position, W_V=word, P=previous.mT)
+    # one more coordinate: -1 in each query, and in the first token's key 2, where its own word may give 1 as well
+    always, is_first = -position.sum(0, keepdim=True), 2 * position[:1]
+    W_Q, W_K = torch.cat([word, always]), torch.cat([previous, is_first])
+    return [look_back, Layer(W_Q=beta * (V + 1) ** 0.5 * W_Q, W_K=W_K, W_V=word, P=prediction.mT)]
 
 
 def two_relu_heads(layer: Layer) -> Layer:

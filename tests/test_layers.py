@@ -25,9 +25,20 @@ MAY_IMPORT = {
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
-    "checkpoints": {"checks", "tasks", "training", "deep_features", "gpt"},
+    "copying": {"checks", "attention", "tasks"},
+    "induction": {"checks", "attention"},
     "bayes": {"checks", "attention", "learners"},
     "probes": {"checks", "tasks"},
+    "checkpoints": {
+        "checks",
+        "tasks",
+        "training",
+        "deep_features",
+        "gpt",
+        "closed_forms",
+        "copying",
+        "induction",
+    },
 }
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"widgets", "plotting"}
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"widgets"}
