@@ -73,7 +73,7 @@ def fit(
     run = _Run(model, optimizer, iterations, checks.count("seed", seed, least=0), keep)
     if watch and run.t == 0:
         run.saw(watch(0))
-    with bar(iterations, run.t) as progress:
+    with _bar(iterations, run.t) as bar:
         while run.t < iterations:
             for group, rate in zip(optimizer.param_groups, run.of["rates"], strict=True):
                 group["lr"] = rate * schedule(run.t / iterations)
@@ -90,7 +90,7 @@ def fit(
             if watch:
                 run.saw(watch(run.t))
             run.save()
-            progress.update()
+            bar.update()
     return History(run.losses, run.watched)
 
 
@@ -134,12 +134,11 @@ class _Run:
         self.optimizer.load_state_dict(saved["optimizer"])
 
 
-def bar(total: int, start: int = 0, *, what: str = "iterations") -> tqdm:
+def _bar(iterations: int, start: int) -> tqdm:
     """A progress bar: in a terminal a line; in a notebook a widget, of which a saved notebook keeps one plain line."""
-    name = "training" if what == "iterations" else what
     if getattr(get_ipython(), "kernel", None) is None:
-        return tqdm(total=total, initial=start, desc=name, disable=None)
-    progress = notebook_tqdm(total=total, initial=start, desc=name, display=False)
-    bundle = progress.container._repr_mimebundle_() | {"text/plain": f"(a progress bar: {total} {what})"}
+        return tqdm(total=iterations, initial=start, desc="training", disable=None)
+    bar = notebook_tqdm(total=iterations, initial=start, desc="training", display=False)
+    bundle = bar.container._repr_mimebundle_() | {"text/plain": f"(a progress bar: {iterations} iterations)"}
     display(bundle, raw=True)
-    return progress
+    return bar

@@ -42,10 +42,11 @@ class Number(NamedTuple):
     how: str = ""
 
     def __str__(self) -> str:
-        if not self.how and max(abs(self.low), abs(self.high)) < ROUNDOFF:
-            return "round-off"
+        how = f", {self.how}" if self.how else ""
+        if max(abs(self.low), abs(self.high)) < ROUNDOFF and (self.value or not how):
+            return "round-off" + how
         interval = f" [{_short(self.low)}, {_short(self.high)}]" if self.low < self.high else ""
-        return _short(self.value) + interval + (f", {self.how}" if self.how else "")
+        return _short(self.value) + interval + how
 
 
 def number(value: float, how: str = "") -> Number:
@@ -207,12 +208,10 @@ class Row(NamedTuple):
 
 def table(claims: Iterable[Claim]) -> list[Row]:
     """Measures all of the claims, and judges."""
-    claims, rows = list(claims), []
-    with training.bar(len(claims), what="claims") as bar:
-        for each in claims:
-            evidence = each.measure() if each.measure else None
-            rows.append(Row(each, evidence, judge(evidence)))
-            bar.update()
+    rows = []
+    for each in training.progress(claims, "claims"):
+        evidence = each.measure() if each.measure else None
+        rows.append(Row(each, evidence, judge(evidence)))
     return rows
 
 

@@ -76,7 +76,7 @@ def two_layers_one_step():
 
 @claim(
     MEASURED,
-    "In that training the first layer turns to its neighbour: each input reads its label (attention to the next token).",
+    "In that training the first layer turns to its neighbour: inputs read their labels (attention to the next token).",
     paper="von Oswald et al. 2023, fig. 5",
 )
 def the_first_layer_copies():
