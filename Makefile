@@ -13,9 +13,10 @@ test: .venv/test  ## every unit test, every notebook, every widget in a real bro
 refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
 	$(BIN)/jupyter nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
 
-bench: .venv/test  ## slider to picture in the browser, training against the clock; takes some minutes
+bench: .venv/test  ## slider to picture in the browser, training and fine-tuning against the clock; takes some minutes
 	$(BIN)/python benchmarks/slider_latency.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/finetuning.py
 
 handouts: .venv/lab  ## the notebooks without their solutions, for a class
 	$(BIN)/jupyter nbconvert --to notebook --output-dir handouts --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb

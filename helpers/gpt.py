@@ -1,4 +1,4 @@
-"""A small GPT, that is a decoder-only transformer of the usual kind; and a head with which it reads numbers."""
+"""A small GPT, that is a decoder-only transformer of the usual kind; and two heads: for numbers, and for words."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from helpers import checks
 class GPT(nn.Module):
     """The core: vectors (B, T, d_model), one for each token, in and out; a token reads itself and those before it.
 
-    What the tokens stand for, and what is read off them, is the head's business (`RegressionGPT` is one). Where a
-    token stands is told in one of two ways. With `length`, by a learned vector added to each of at most so many tokens;
-    without, by a penalty on the attention scores for each token further back, with a slope for each head (ALiBi, Press
-    et al. 2022), for any number of tokens. Weights are drawn from torch's global random state: the head seeds it.
+    What the tokens stand for, and what is read off them, is the head's business (`RegressionGPT` and `LanguageGPT`
+    are two). Where a token stands is told in one of two ways. With `length`, by a learned vector added to each of at
+    most so many tokens; without, by a penalty on the attention scores for each token further back, with a slope for
+    each head (ALiBi, Press et al. 2022), for any number of tokens. Weights are drawn from torch's global random state:
+    the head seeds it.
 
     >>> with torch.random.fork_rng():
     ...     core = GPT(d_model=8, n_layers=1, n_heads=2, length=5)
@@ -44,7 +45,7 @@ class GPT(nn.Module):
         T, penalty = z.shape[1], None
         if self.positions is None:
             back = torch.arange(T)[:, None] - torch.arange(T)  # how far a token (row) looks back to another (column)
-            penalty = (-self.slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)
+            penalty = (-self.slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)[None]
         elif T > len(self.positions):
             raise ValueError(
                 f"z: expected at most {len(self.positions)} tokens, got {T}: there are no positions beyond."
@@ -141,4 +142,39 @@ class RegressionGPT(nn.Module):
             raise ValueError(
                 f"x, y: expected at most {self.longest} pairs of at most {self.d_x} inputs and {self.d_y} labels, "
                 f"got {got}: the model was made for those."
+            )
+
+
+class LanguageGPT(nn.Module):
+    """A GPT that reads words: tokens (B, T), whole numbers below V, to the logits (B, T, V) of the token after each.
+
+    Positions are ALiBi's, so a prompt may be of any length. The same seed gives the same weights; the global random
+    state is left as it was.
+
+    >>> model = LanguageGPT(80, d_model=8, n_layers=1, n_heads=2)
+    >>> model(torch.zeros(4, 9, dtype=torch.long)).shape
+    torch.Size([4, 9, 80])
+    """
+
+    def __init__(self, V: int, *, d_model: int = 64, n_layers: int = 3, n_heads: int = 4, seed: int = 0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(checks.count("seed", seed, least=0))
+            self.embed = nn.Embedding(checks.count("V", V), d_model)
+            self.core = GPT(d_model, n_layers, n_heads)
+            self.unembed = nn.Linear(d_model, V, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self._check(tokens)
+        return self.unembed(self.core(self.embed(tokens)))
+
+    def _check(self, tokens: Tensor) -> None:
+        if not isinstance(tokens, Tensor) or tokens.dtype != torch.long or tokens.ndim != 2 or tokens.shape[1] == 0:
+            got = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
+            raise TypeError(f"tokens: expected (B, T) of dtype int64 with T >= 1, got {got}.")
+        V = self.embed.num_embeddings
+        if len(tokens) and not (0 <= tokens.min() and tokens.max() < V):
+            raise ValueError(
+                f"tokens: expected numbers from 0 to {V - 1}, got {tokens.min()} to {tokens.max()}: "
+                "is it the vocabulary that the model was made for?"
             )

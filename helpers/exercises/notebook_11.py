@@ -1,0 +1,75 @@
+"""Checks for the exercises of notebook 11: in-context learning versus fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from helpers import finetuning, language, published, similarity
+from helpers.exercises import ask, fits, number_verdict
+from helpers.finetuning import Recipe
+from helpers.gpt import LanguageGPT
+
+
+def check_floor(answer: float) -> None:
+    """Notebook 11, exercise 1: the normalised SimAOU of unrelated updates, each sqrt(3) times as long as h_ZSL.
+
+    >>> check_floor(0.0)
+    Not yet: 0 is not it. Hint: divided by its length, h_ZSL + r keeps 1 / sqrt(1 + 3) = 1/2 along h_ZSL.
+    """
+    if answer is ...:
+        return print("Not yet: replace the dots by a number.")
+    root = torch.tensor(3.0, dtype=torch.float64).sqrt()
+    hint = "divided by its length, h_ZSL + r keeps 1 / sqrt(1 + 3) = 1/2 along h_ZSL."
+    number_verdict(answer, similarity.aou_floor(root, root).item(), hint)
+
+
+def check_bound(answer: float) -> None:
+    """Notebook 11, exercise 2: the least that P(ICL right | ZSL wrong) can be on SST2 with the model of 1.3B.
+
+    >>> check_bound(0.927)
+    Not yet: 0.927 is not it. Hint: ICL is right on 92.7 %, and at most 70.5 of these can be where ZSL is right, too.
+    """
+    if answer is ...:
+        return print("Not yet: replace the dots by a number.")
+    zsl, icl = (published.load()["dai"]["1.3B"][way][0] for way in ("ZSL", "ICL"))
+    hint = f"ICL is right on {icl} %, and at most {zsl} of these can be where ZSL is right, too."
+    number_verdict(answer, (icl - zsl) / (100 - zsl), hint)
+
+
+def check_layer_causal(answer: Callable[[Callable, Tensor, Callable], Tensor]) -> None:
+    """Notebook 11, exercise 3: `answer(blocks, z, loss)` is the layer-causal loss: the sum of `loss` at each block's
+    output, with no gradient from a block to the one before.
+
+    >>> check_layer_causal(lambda blocks, z, loss: None)
+    Not yet: the function returns nothing. Replace the dots.
+    """
+    model = LanguageGPT(language.VOCABULARY, d_model=16, n_layers=3, n_heads=2, seed=11).double().requires_grad_(False)
+    demo = language.few_shot(language.draw(1, seed=11), k=1, Q=1, seed=11).demos[0]
+    z, wanted = model.embed(demo), []
+    finetuning.finetune(
+        model, demo[None], Recipe(rule="layer-causal (code)"), lambda i, W, G: wanted.extend(G.values())
+    )
+    back = torch.arange(demo.shape[1])[:, None] - torch.arange(demo.shape[1])
+    penalty = (-model.core.slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)[None]
+    weights = [block.W_QKV.weight.requires_grad_(True) for block in model.core.blocks]
+    blocks = [lambda z, block=block: block(z, penalty) for block in model.core.blocks]
+
+    def loss(out):
+        return torch.nn.functional.cross_entropy(model.unembed(model.core.norm(out))[:, -2], demo[:, -1])
+
+    total = ask(answer, blocks, z, loss)
+    if total is None or not fits(total, torch.Size([])):
+        return
+    if not total.requires_grad:
+        return print("Not yet: no gradient reaches the weights. Hint: detach what goes into a block only.")
+    found = torch.autograd.grad(total, weights, allow_unused=True)
+    if any(G is None for G in found):
+        return print("Not yet: some blocks get no gradient. Hint: each block's output needs a loss of its own.")
+    off = max((G[16:] - W[0, 16:]).abs().max().item() for G, W in zip(found, wanted, strict=True))
+    if off < 1e-9:
+        print("✔ Right, to within 1e-9 in each of three layers of a model that the check made for itself.")
+    else:
+        print(f"Not yet: the largest difference is {off:.2g}. Hint: detach before each block, and add the losses up.")

@@ -1,0 +1,243 @@
+"""The same demonstrations once as context, once as training data: what a small GPT does in each case, at one token.
+
+Fine-tuning is that of Dai et al. 2023: plain SGD on W_K and W_V, one demonstration a step, in the order of the prompt,
+once. Each of B tasks has weights of its own, so they are fine-tuned side by side: `torch.func.vmap` over the gradient
+of one task. Weights are named as in `model.core`, and have a first dimension B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, jvp, vmap
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from helpers import checks
+from helpers.gpt import LanguageGPT
+from helpers.language import Episode
+
+RULES = ("GD", "layer-causal (code)", "layer-causal (paper)", "linearised")
+LOSSES = ("label", "all tokens")
+TRAINED = ("W_K, W_V", "attention")
+
+Weights = dict[str, Tensor]
+
+
+class Recipe(NamedTuple):
+    """How to fine-tune.
+
+    - `rule`: whose gradient. "GD" is that of the loss of the model's answer. Layer-causal GD (Deutch et al. 2023) stops
+      the gradient at the door of each block and gives each block a loss of its own, through the final norm and the
+      unembedding: at its output (their code), or at what its attention says (their equation). "linearised" is GD on
+      the first-order model f(W_0) + J (W - W_0).
+    - `loss`: on the label only, or the mean over all tokens of the demonstration (Dai et al.).
+    - `trained`: W_K and W_V, or all four matrices of the attention.
+    - `matched`: each step has the length `lr`, whatever the gradient's; so rules can be compared at equal steps.
+    """
+
+    lr: float = 0.3
+    rule: str = "GD"
+    loss: str = "label"
+    trained: str = "W_K, W_V"
+    matched: bool = False
+
+
+class Inside(NamedTuple):
+    """What passes through the L blocks of a model, for B rows of T tokens; see `run`."""
+
+    logits: Tensor  # (B, T, V)
+    inputs: Tensor  # (L, B, T, d): what attention gets, after the norm
+    qkv: Tensor  # (L, B, T, 3, H, d_k): queries, keys, values
+    updates: Tensor  # (L, B, T, d): what attention adds to the tokens, after P
+    outputs: Tensor  # (L, B, T, d): the tokens after the block
+
+
+class State(NamedTuple):
+    """What a model does at the last token of each of B prompts; of B tasks with Q queries each, (B, Q, …)."""
+
+    logits: Tensor  # (B, V)
+    inputs: Tensor  # (B, L, d)
+    queries: Tensor  # (B, L, H, d_k)
+    updates: Tensor  # (B, L, d)
+    scores: Tensor  # (B, L, H, T): before the softmax, with the penalty for distance
+
+
+# --- the model, seen from inside ------------------------------------------------------------------------------
+
+
+def run(model: LanguageGPT, z: Tensor, weights: Weights | None = None, *, local: bool = False) -> Inside:
+    """Send embedded tokens z (B, T, d) through the model, with some weights replaced; keep what passes through.
+
+    With `local`, no gradient flows from a block to the one before.
+
+    >>> model = LanguageGPT(80, d_model=8, n_layers=2, n_heads=2)
+    >>> [tuple(part.shape) for part in run(model, torch.zeros(4, 9, 8))]
+    [(4, 9, 80), (2, 4, 9, 8), (2, 4, 9, 3, 2, 4), (2, 4, 9, 8), (2, 4, 9, 8)]
+    """
+    inputs, qkv, updates, outputs, handles = [], [], [], [], []
+
+    def at_projection(layer, arguments, out):
+        inputs.append(arguments[0])
+        qkv.append(out.unflatten(-1, (3, len(model.core.slopes), -1)))
+
+    for block in model.core.blocks:
+        handles.append(block.W_QKV.register_forward_hook(at_projection))
+        handles.append(block.P.register_forward_hook(lambda layer, _, out: updates.append(out)))
+        handles.append(block.register_forward_hook(lambda layer, _, out: outputs.append(out)))
+        if local:
+            handles.append(block.register_forward_pre_hook(lambda layer, args: (args[0].detach(), *args[1:])))
+    try:
+        logits = _logits(model, z, weights)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Inside(logits, *(torch.stack(part) for part in (inputs, qkv, updates, outputs)))
+
+
+def _logits(model: LanguageGPT, z: Tensor, weights: Weights | None) -> Tensor:
+    if weights is None:
+        return model.unembed(model.core(z))
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows neither vmap nor forward-mode derivatives
+        return model.unembed(functional_call(model.core, weights, (z,)))
+
+
+def state(model: LanguageGPT, z: Tensor, weights: Weights | None = None) -> State:
+    """What the model does at the last of the embedded tokens z (B, T, d)."""
+    inside = run(model, z, weights)
+    q, k = inside.qkv[:, :, -1, 0], inside.qkv[..., 1, :, :]  # (L, B, H, d_k), (L, B, T, H, d_k)
+    back = torch.arange(z.shape[1] - 1, -1, -1, dtype=z.dtype)
+    scores = torch.einsum("lbhd,lbthd->blht", q, k) / q.shape[-1] ** 0.5 - model.core.slopes[:, None] * back
+    parts = (part[:, :, -1].transpose(0, 1) for part in (inside.inputs, inside.qkv[..., 0, :, :], inside.updates))
+    return State(inside.logits[:, -1], *parts, scores)
+
+
+# --- three ways to ask ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def in_context(model: LanguageGPT, episode: Episode, *, after: bool = False, rows: int = 128) -> State:
+    """The demonstrations in the prompt; `episode.first(0)` is zero-shot. Parts are (B, Q, …).
+
+    `after` looks one token later, at the first label word of the task, put behind the query: that is where the
+    published code measures (Dai et al. 2023; the logits are then those *after* the label).
+    """
+    tokens = _prompts(episode, after).split(rows)
+    found = [state(model, model.embed(part)) for part in tokens]
+    return State(*(torch.cat(part).unflatten(0, episode.target.shape) for part in zip(*found, strict=True)))
+
+
+def fine_tuned(
+    model: LanguageGPT, episode: Episode, weights: Weights, *, after: bool = False, linear: bool = False
+) -> State:
+    """Zero-shot, with each task's weights; `linear` takes the first-order model at those weights."""
+    z = model.embed(_prompts(episode.first(0), after)).unflatten(0, episode.target.shape)
+
+    def of_task(z, weights):
+        if not linear:
+            return state(model, z, weights)
+        at = _start(model, weights)
+        there = {name: W - at[name] for name, W in weights.items()}
+        value, change = jvp(lambda W: tuple(state(model, z, W)), (at,), (there,))
+        return State(*(a + b for a, b in zip(value, change, strict=True)))
+
+    with torch.no_grad():
+        return State(*vmap(lambda z, W: tuple(of_task(z, W)))(z, weights))
+
+
+def _prompts(episode: Episode, after: bool) -> Tensor:
+    tokens = episode.prompts()
+    label = episode.options[:, :1].repeat_interleave(episode.target.shape[1], 0)
+    return torch.cat([tokens, label], dim=1) if after else tokens
+
+
+# --- the fine-tuning ------------------------------------------------------------------------------------------
+
+
+def finetune(
+    model: LanguageGPT,
+    demos: Tensor,
+    recipe: Recipe,
+    watch: Callable[[int, Weights, Weights], Any] | None = None,
+) -> tuple[Weights, list]:
+    """Each task's weights after one SGD step on each of its demonstrations (B, k, L), in order; and what was watched.
+
+    `watch(i, weights, gradient)` is called before step i = 0, …, k-1. The result may be fed to `fine_tuned`.
+    """
+    _check(model, demos, recipe)
+    weights = {name: W.expand(len(demos), *W.shape) for name, W in _names(model, recipe).items()}
+    gradient, seen = _gradient(model, recipe), []
+    for i, example in enumerate(demos.unbind(1)):
+        step = gradient(weights, model.embed(example[:, None]).detach(), example[:, None])
+        if watch:
+            seen.append(watch(i, weights, step))
+        if recipe.matched:
+            length = _length(step)[:, None, None]
+            step = {name: G / length for name, G in step.items()}
+        weights = {name: W.sub(step[name], alpha=recipe.lr) for name, W in weights.items()}
+    return weights, seen
+
+
+def demonstration_loss(model: LanguageGPT, z: Tensor, tokens: Tensor, weights: Weights, recipe: Recipe) -> Tensor:
+    """-log p of the label, or its mean over all tokens, of examples (B, L) with embeddings z (B, L, d); for
+    layer-causal rules, summed over the layers."""
+    if recipe.rule == "GD":
+        answers = _logits(model, z, weights)[None]
+    elif recipe.rule == "linearised":
+        at = _start(model, weights)
+        there = {name: W - at[name] for name, W in weights.items()}
+        value, change = jvp(lambda W: _logits(model, z, W), (at,), (there,))
+        answers = (value + change)[None]
+    else:
+        inside = run(model, z, weights, local=True)
+        says = inside.outputs if recipe.rule == "layer-causal (code)" else inside.updates
+        answers = model.unembed(model.core.norm(says))  # (L, B, T, V)
+    first = tokens.shape[1] - 1 if recipe.loss == "label" else 1
+    truth = tokens[:, first:].expand(len(answers), -1, -1)
+    return F.cross_entropy(answers[:, :, first - 1 : -1].flatten(0, 2), truth.flatten()) * len(answers)
+
+
+def _gradient(model: LanguageGPT, recipe: Recipe) -> Callable[[Weights, Tensor, Tensor], Weights]:
+    """Of each task's loss by its weights; 0 in the rows of W_QKV that are W_Q, if that is not trained."""
+    by_weights = vmap(grad(lambda W, z, tokens: demonstration_loss(model, z, tokens, W, recipe)))
+    d = model.core.norm.normalized_shape[0]
+
+    def of(weights, z, tokens):
+        found = by_weights(weights, z, tokens)
+        if recipe.trained == "W_K, W_V":
+            for G in found.values():
+                G[:, :d] = 0
+        return found
+
+    return of
+
+
+def _names(model: LanguageGPT, recipe: Recipe) -> Weights:
+    """The trained weights, as they are before the fine-tuning."""
+    ends = ("W_QKV.weight",) if recipe.trained == "W_K, W_V" else ("W_QKV.weight", "P.weight")
+    return {name: W.detach() for name, W in model.core.named_parameters() if name.endswith(ends)}
+
+
+def _start(model: LanguageGPT, weights: Weights) -> Weights:
+    return {name: W.detach() for name, W in model.core.named_parameters() if name in weights}
+
+
+def _length(step: Weights) -> Tensor:
+    return sum(G.flatten(1).square().sum(1) for G in step.values()).sqrt()
+
+
+def _check(model: LanguageGPT, demos: Tensor, recipe: Recipe) -> None:
+    if not isinstance(demos, Tensor) or demos.dtype != torch.long or demos.ndim != 3 or demos.shape[2] < 3:
+        got = f"{demos.dtype} {tuple(demos.shape)}" if isinstance(demos, Tensor) else type(demos).__name__
+        raise TypeError(f"demos: expected (B, k, L) of dtype int64 with L >= 3 (words, a label), got {got}.")
+    checks.number("lr", recipe.lr)
+    for name, among in {"rule": RULES, "loss": LOSSES, "trained": TRAINED}.items():
+        if getattr(recipe, name) not in among:
+            raise ValueError(f"{name}: expected one of {'; '.join(among)}, got {getattr(recipe, name)!r}.")
+    if recipe.rule == "layer-causal (paper)" and recipe.trained != "W_K, W_V":
+        raise ValueError(
+            "trained: expected W_K, W_V with the paper's layer-causal rule: it stops the queries' gradient."
+        )
