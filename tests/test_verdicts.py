@@ -290,12 +290,12 @@ FAULTS = {  # notebook, claim, module, what is replaced, by what, the verdict th
         FAILS,
     ),
     "a gate off by 10 %": ("09", "demonstrations_mix", softmax, "gate", lambda f: scaled(1.1, f), FAILS),
-    "the other shift": (
+    "a copy too loud": (
         "10",
         "copy_then_step",
         constructions,
         "copying",
-        lambda f: lambda *sizes, T: f(*sizes, T=T, next_token=True),
+        lambda f: lambda *sizes, T: (layer := f(*sizes, T=T))._replace(P=1.1 * layer.P),
         FAILS,
     ),
     "a floor off by 1 %": ("11", "the_floor", similarity, "aou_floor", lambda f: scaled(1.01, f), FAILS),
