@@ -27,7 +27,7 @@ def reading_changes_no_weight():
 
 
 def _errors_of_the_gpt(k: int) -> Number:
-    prompt = tasks.linear_regression(B=2000, N=12, d_x=5).first(k)
+    prompt = tasks.linear_regression(B=1000, N=12, d_x=5).first(k)
     return over_prompts((regression_gpt.load()(*prompt[:3]) - prompt.y_query).square() / 5)
 
 
@@ -39,7 +39,7 @@ def _errors_of_the_gpt(k: int) -> Number:
 )
 def a_gpt_learns_linear_functions():
     untrained = regression_gpt.RegressionGPT(5, longest=12).double().requires_grad_(False)
-    prompt = tasks.linear_regression(B=2000, N=10, d_x=5)
+    prompt = tasks.linear_regression(B=1000, N=10, d_x=5)
     control = over_prompts((untrained(*prompt[:3]) - prompt.y_query).square() / 5)
     stated, later = _errors_of_the_gpt(5), _errors_of_the_gpt(10)
     return Evidence(Test(stated, at_most=0.02), Test(later, at_most=0.05), control)

@@ -24,7 +24,7 @@ from helpers.verdicts import (
 ETA = 120 / 19.8  # the best single step for N = d = 10, x from U(-1/2, 1/2)
 
 
-def _diagonal_prompts(N: int, d_x: int, seed: int, *, inputs: str = "uniform", B: int = 4000):
+def _diagonal_prompts(N: int, d_x: int, seed: int, *, inputs: str = "uniform", B: int = 2000):
     """Prompts of d_x pairs with the same eigenvalues as those of N pairs, in coordinates in which X^T X is diagonal."""
     x = tasks.linear_regression(B, N, d_x, inputs=inputs, seed=seed).x
     lengths = torch.linalg.eigvalsh(x.mT @ x).clamp(min=0).sqrt()

@@ -66,8 +66,8 @@ def _gpts(n_layers: int, measure) -> Number:
     return over_seeds(measure(depth_gpt.load(n_layers, seed)) for seed in depth_gpt.SEEDS)
 
 
-def _small_prompts(N: int = 10):
-    return tasks.linear_regression(B=1000, N=N, d_x=4, seed=99)
+def _small_prompts(B: int = 400):
+    return tasks.linear_regression(B, N=10, d_x=4, seed=99)
 
 
 @claim(
@@ -155,7 +155,7 @@ RIVALS = {
 
 def distances(gpt) -> list[float]:
     """How far a GPT's answers are from those of each of the RIVALS after six pairs, over d."""
-    p = _small_prompts(N=6)
+    p = _small_prompts(B=1000).first(6)
     answer = gpt(*p[:3])
     return [metrics.squared_prediction_difference(answer, rival(*p[:3])) / 4 for rival in RIVALS.values()]
 
