@@ -45,6 +45,16 @@ CASES = {
         lambda k, y, q, tau: heads(k, y, q, 1e4)[0] - heads(k, y, q, 1e4)[1],
         WRONG,
     ),
+    "pair, right only when it is hot": (
+        exercises.check_pair,
+        lambda k, y, q, tau: heads(k, y, q, max(tau, 20))[0] - heads(k, y, q, max(tau, 20))[1],
+        "Not yet: the largest difference",
+    ),
+    "pair, silent when it is cold": (
+        exercises.check_pair,
+        lambda k, y, q, tau: heads(k, y, q, tau)[0] - heads(k, y, q, tau)[1] if tau > 9 else None,
+        "Not yet: the function returns nothing",
+    ),
     "pair, wrong shape": (exercises.check_pair, lambda k, y, q, tau: q, "Not yet: expected a tensor of shape"),
     "pair, NaN": (exercises.check_pair, lambda *a: heads(*a)[0] * math.nan, WRONG),
     "pair, nothing": (exercises.check_pair, lambda *a: None, "Not yet: the function returns nothing"),

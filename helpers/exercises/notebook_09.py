@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import kernels, softmax, tasks
+from helpers import kernels, learners, softmax, tasks
 from helpers.exercises import ask, fits, number_verdict, verdict
 
 
@@ -31,22 +31,20 @@ def check_pair(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Non
     """
     k, y, q, *_ = tasks.linear_regression(B=50, N=7, d_x=3, noise=0.5, seed=91)
     y = y + 1.0
-    covariance = (((k - k.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))).mT @ q[..., None])[:, 0] / 7
-    sizes = []
-    for tau in (30.0, 300.0):
-        said = ask(answer, k, y, q, tau)
-        if said is None or not fits(said, torch.Size([50, 1])):
+    step = learners.gd(k - k.mean(1, keepdim=True), y - y.mean(1, keepdim=True), q, eta=1.0)  # Cov(y, k) q
+    said = {}
+    for tau in (2.0, 30.0, 300.0):
+        said[tau] = ask(answer, k, y, q, tau)
+        if said[tau] is None or not fits(said[tau], torch.Size([50, 1])):
             return
-        sizes.append((said.double() - 2 * covariance / tau).square().mean().sqrt())
-    slope = (sizes[1] / sizes[0]).log10().item()
-    if abs(slope + 3) > 0.05:
-        print(
-            f"Not yet: beside (2/tau) Cov(y, k) q there is something that falls like tau^{slope + 0.0:.2f}. "
-            "Hint: two heads, subtracted."
-        )
-        return
+    early, late = ((said[tau].double() - 2 * step / tau).square().mean().sqrt() for tau in (30.0, 300.0))
+    slope = (late / early).log10().item()
+    if not abs(slope + 3) < 0.05:
+        what = f"there is something that falls like tau^{slope + 0.0:.2f}"
+        return print(f"Not yet: beside (2/tau) Cov(y, k) q {what}. Hint: two heads, subtracted.")
     scores = q[:, None] @ k.mT / 2.0
-    verdict(ask(answer, k, y, q, 2.0), (softmax.read_out(scores, y) - softmax.read_out(-scores, y))[:, 0], "softmax.")
+    expected = (softmax.read_out(scores, y) - softmax.read_out(-scores, y))[:, 0]
+    verdict(said[2.0], expected, "softmax(scores) minus softmax(-scores), at every temperature.")
 
 
 def check_fixed_point(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
