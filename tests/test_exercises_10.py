@@ -14,13 +14,13 @@ def look_back(T, k):
     return torch.diag(torch.ones(T - abs(k), dtype=torch.float64), k)
 
 
-def by_mask(words, V, *, first=False, later=False, normalise=True):
+def by_mask(words, V, *, first=False, later=False, normalise=True, dtype=torch.float64):
     match = words[:, :, None] == words.roll(1, dims=1)[:, None, :]
     if not first:
         match[:, :, 0] = False
-    match = (match if later else match.tril()).double()
+    match = (match if later else match.tril()).to(dtype)
     weights = match / match.sum(-1, keepdim=True).clamp(min=1) if normalise else match
-    return weights @ torch.eye(V, dtype=torch.float64)[words]
+    return weights @ torch.eye(V, dtype=dtype)[words]
 
 
 def without_clamp(words, V):
@@ -32,6 +32,8 @@ def without_clamp(words, V):
 
 CASES = {
     "chance, right": (exercises.check_chance, math.log(50), RIGHT),
+    "chance, to three digits": (exercises.check_chance, 3.91, RIGHT),
+    "chance, to two digits": (exercises.check_chance, 3.9, WRONG),
     "chance, as a probability": (exercises.check_chance, 1 / 50, WRONG),
     "chance, in bits": (exercises.check_chance, math.log2(50), WRONG),
     "chance, of 20 words": (exercises.check_chance, math.log(20), WRONG),
@@ -51,6 +53,8 @@ CASES = {
     "back, nothing": (exercises.check_look_back, lambda T, k: None, "Not yet: the function returns nothing"),
     "back, a slip": (exercises.check_look_back, lambda T: T, "Not yet: your function raised TypeError"),
     "match, right": (exercises.check_induction, by_mask, RIGHT),
+    "match, in float32": (exercises.check_induction, lambda w, V: by_mask(w, V, dtype=torch.float32), RIGHT),
+    "match, a little off": (exercises.check_induction, lambda w, V: by_mask(w, V) + 1e-5, WRONG),
     "match, with the first word": (exercises.check_induction, lambda w, V: by_mask(w, V, first=True), WRONG),
     "match, from the future": (exercises.check_induction, lambda w, V: by_mask(w, V, later=True), WRONG),
     "match, not normalised": (exercises.check_induction, lambda w, V: by_mask(w, V, normalise=False), WRONG),

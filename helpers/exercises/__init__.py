@@ -35,11 +35,11 @@ def fits(answer, shape: torch.Size) -> bool:
     return fits
 
 
-def verdict(answer: Tensor, expected: Tensor, hint: str) -> None:
-    """Right to round-off, or by how much not."""
+def verdict(answer: Tensor, expected: Tensor, hint: str, *, digits: int = 9) -> None:
+    """Right to so many digits, or by how much not; 9 hold an answer to the round-off of float64, 6 of float32."""
     off = (answer.double() - expected).abs().max().item()
-    if off < 1e-9:
-        print("✔ Right, to within 1e-9 on prompts that the check drew for itself.")
+    if off < 10.0**-digits:
+        print(f"✔ Right, to within 1e-{digits} on prompts that the check drew for itself.")
     else:
         print(f"Not yet: the largest difference is {off:.2g}. Hint: {hint}")
 
