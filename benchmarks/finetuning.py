@@ -36,7 +36,7 @@ def by_a_plain_loop(model, demos, lr) -> list[list[torch.Tensor]]:
         sgd = torch.optim.SGD(weights, lr)
         for demo in task:
             sgd.zero_grad()
-            F.cross_entropy(tuned(demo[None])[0, -2], demo[-1]).backward()
+            F.cross_entropy(tuned(demo[None, :-1])[0, -1], demo[-1]).backward()
             for W in weights:
                 W.grad[: len(W) // 3] = 0  # W_Q
             sgd.step()

@@ -184,6 +184,7 @@ def finetune(
 def demonstration_loss(model: LanguageGPT, z: Tensor, tokens: Tensor, weights: Weights, recipe: Recipe) -> Tensor:
     """-log p of the label, or its mean over all tokens, of examples (B, L) with embeddings z (B, L, d); for
     layer-causal rules, summed over the layers."""
+    z = z[:, :-1]  # nothing is asked after the label, and no token reads a later one
     if recipe.rule == "GD":
         answers = _logits(model, z, weights)[None]
     elif recipe.rule == "linearised":
@@ -197,7 +198,7 @@ def demonstration_loss(model: LanguageGPT, z: Tensor, tokens: Tensor, weights: W
         answers = model.unembed(model.core.norm(says))  # (L, B, T, V)
     first = tokens.shape[1] - 1 if recipe.loss == "label" else 1
     truth = tokens[:, first:].expand(len(answers), -1, -1)
-    return F.cross_entropy(answers[:, :, first - 1 : -1].flatten(0, 2), truth.flatten()) * len(answers)
+    return F.cross_entropy(answers[:, :, first - 1 :].flatten(0, 2), truth.flatten()) * len(answers)
 
 
 def _gradient(model: LanguageGPT, recipe: Recipe) -> Callable[[Weights, Tensor, Tensor], Weights]:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from helpers import metrics, sentences
+from helpers import sentences, similarity
 from helpers.sentences import Example
 
 TEMPLATE = "Sentence: {text} Label:"  # of Dai et al. 2022 for SST2; the label follows, after a space
@@ -43,7 +43,7 @@ class Reading(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the comparison; the last four are None where there is nothing to compare."""
+    """One line of the comparison, as `similarity` defines its measures; the last four are of fine-tuning only."""
 
     name: str
     accuracy: float
@@ -207,20 +207,15 @@ def compare(
 
 
 def _beside(name: str, zero: Reading, few: Reading, tuned: Reading) -> Row:
-    wrong, mended = ~zero.right, ~zero.right & tuned.right
-    raw = [metrics.mean_cosine(*_updates(r.outputs for r in (zero, few, tuned)))]
-    raw += [metrics.mean_cosine(*_updates(F.normalize(r.outputs, dim=-1) for r in (zero, few, tuned)))]
-    return Row(name, _share(tuned.right), _share(few.right[mended]), _share(few.right[wrong]), *raw)
+    counts = similarity.corrections(*(reading.right[None] for reading in (zero, tuned, few)))
+    recall = similarity.rec2ftp(counts)
+    h = [reading.outputs for reading in (few, tuned, zero)]
+    alike = [similarity.sim_aou(*h, normalised=normalised).mean().item() for normalised in (False, True)]
+    return Row(name, _share(tuned.right), recall.recall.item(), recall.chance.item(), *alike)
 
 
-def _updates(outputs) -> tuple[Tensor, Tensor]:
-    """How the context and how fine-tuning changed the outputs, one row for each query and layer."""
-    zero, few, tuned = outputs
-    return (few - zero).flatten(0, 1), (tuned - zero).flatten(0, 1)
-
-
-def _share(right: Tensor) -> float | None:
-    return right.double().mean().item() if len(right) else None
+def _share(right: Tensor) -> float:
+    return right.double().mean().item()
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -249,9 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=(0.001, 0.01, 0.1), help="learning rates")
     parser.add_argument("--seed", type=int, default=0, help="which demonstrations")
     given = parser.parse_args(arguments)
-    examples = sentences.read(given.data)
-    model, tokenizer = load(given.model, download=given.download)
-    print(table(compare(model, tokenizer, examples, k=given.k, rates=given.rates, seed=given.seed)))
+    try:
+        examples = sentences.read(given.data)
+        model, tokenizer = load(given.model, download=given.download)
+        rows = compare(model, tokenizer, examples, k=given.k, rates=given.rates, seed=given.seed)
+    except (ImportError, OSError, ValueError) as error:
+        parser.error(str(error))
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import math
 import os
 import socket
 
@@ -194,7 +195,7 @@ def test_the_comparison_by_hand(monkeypatch):
     by_hand = [_cosine_of_unit_updates((1, 0), (1, 1), v) for v in ((1, 2), (1, 2), (1, -1))]
     assert row.sim_aou_norm == pytest.approx(sum(by_hand) / 4)  # the third update is along the output: it counts 0
     never = lm._beside("", zero, few, zero)
-    assert never.rec2ftp is None and never.chance == pytest.approx(2 / 3)
+    assert math.isnan(never.rec2ftp) and never.chance == pytest.approx(2 / 3)
 
 
 def _cosine_of_unit_updates(zero, few, tuned):
@@ -217,6 +218,14 @@ def test_the_command_prints_a_table(saved, tmp_path, capsys):
     ]
     assert all(0 <= float(line[20:30]) <= 1 for line in lines[1:])
     assert lines[1].split()[1] == lines[3].split()[3]  # a learning rate of 0 changes nothing
+
+
+@pytest.mark.parametrize("given", [["--data", "none.jsonl"], ["--model", "no/model"], ["--k", "64"]])
+def test_the_command_says_what_is_wrong_in_one_line(given, saved, capsys):
+    with pytest.raises(SystemExit):
+        lm.main(["--model", str(saved("gpt2")), *given])
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith(f"python -m helpers.language_models: error: {given[0][2:]}: ")
 
 
 def test_fine_tuning_that_blows_up_is_a_result(saved):

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "gpt": {"checks"},
     "language": {"checks"},
     "sentences": {"checks"},
-    "language_models": {"metrics", "sentences"},
+    "language_models": {"sentences", "similarity"},
     "training": {"checks"},
     "transformer": {"checks", "attention"},
     "deep_features": {"checks", "attention", "tasks"},
