@@ -192,6 +192,35 @@ def layer_causality():
 
 
 @claim(
+    EXACT,
+    "What demonstrations change at a layer is what its attention reads from them: λ (A(X′) − A(X)).",
+    paper="the query as if it came unchanged, Dai et al. 2023, section 3.2",
+    correction="and what layers below did to the query's own tokens; in the last layer that is the larger part.",
+)
+def the_query_changes_too():
+    few = language.Episode(*(part[:2] for part in _unseen()))
+    parts = comparison.effects(language_gpt.load(0).double(), few)
+    size = parts.total.norm()
+    left = [(parts.total - known).norm() / size for known in (parts.direct, parts.direct + parts.indirect)]
+    return Evidence(*(Test(number(rest), at_most=1e-12) for rest in left))
+
+
+@claim(
+    MEASURED,
+    "Layer-causal gradient descent is nearer to ICL than gradient descent (SimAOU of the last layer, less that of GD).",
+    paper="0.167 and 0.102, 1.3 billion weights, Deutch et al. 2023, table 2",
+)
+def layer_causal_is_nearer():
+    def gain(seed):
+        rule = Recipe(0.1, rule="layer-causal (code)")
+        ft = comparison.after_finetuning(language_gpt.load(seed), _unseen(), rule)
+        three = _three("trained", seed)
+        return _last_layer("SimAOU", three._replace(ft=ft)) - _last_layer("SimAOU", three)
+
+    return Evidence(Test(over_seeds(gain(seed) for seed in language_gpt.SEEDS), at_least=0.05))
+
+
+@claim(
     REPORTED,
     "In GPTs of 1.3 and 2.7 billion weights in-context learning acts as implicit fine-tuning.",
     paper="Dai et al. 2023; disputed: Shen et al. 2023, Deutch et al. 2023",
