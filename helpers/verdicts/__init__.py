@@ -238,5 +238,5 @@ HEADS = ("kind", "claim", "source and its number", "ours", "verdict")
 def _short(value: float) -> str:
     """Two digits that count, and no more."""
     if value == 0 or 10 <= abs(value) < 1e6:
-        return f"{value:,.0f}"
-    return f"{value:#.2g}"
+        return f"{value:,.0f}".replace("-", "−")
+    return f"{value:#.2g}".replace("-", "−", value < 0)

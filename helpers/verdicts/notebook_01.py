@@ -48,7 +48,7 @@ def a_gpt_learns_linear_functions():
 @claim(
     MEASURED,
     "That GPT does one step of gradient descent: at N = 10, d = 5 it errs no less than the best single step, 0.375.",
-    paper="the title of von Oswald et al. 2023, read without its layer and its softmax",
+    paper="what the title of von Oswald et al. 2023 might suggest",
 )
 def the_gpt_is_one_step():
     best = closed_forms.gd_excess(closed_forms.best_step(10, 5), 10, 5) / 5
