@@ -36,7 +36,7 @@ def gate(new: Tensor, own: Tensor) -> Tensor:
         read_out([new; own]) = lambda read_out(new) + (1 - lambda) read_out(own)
         lambda = Z' / (Z' + Z) = sigmoid(LSE(new) - LSE(own)),     Z = sum of exp(score),  LSE = ln Z
 
-    Exact, for any scores and values (He et al. 2022, section 3.1, for the prefix of prefix tuning). Without new tokens
+    Exact, for any scores and values (He et al. 2022, for the prefix of prefix tuning). Without new tokens
     it is 0.
 
     >>> gate(torch.zeros(1, 12), torch.zeros(1, 4)), gate(torch.zeros(1, 0), torch.zeros(1, 4))
