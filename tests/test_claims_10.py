@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from helpers import attention, copying, induction, learners, metrics, tasks, training
+from helpers import attention, constructions, copying, induction, learners, metrics, tasks, training
 from helpers.attention import Layer
 from helpers.checkpoints import copying as copying_runs
 from helpers.checkpoints import induction as induction_runs
@@ -46,12 +46,14 @@ def test_the_trained_two_layers_make_one_gradient_step(seed):
 @pytest.mark.parametrize("seed", copying_runs.SEEDS)
 def test_loss_attention_and_sensitivity_change_at_one_moment(notebook, seed):
     film, crossing = copying_runs.load(seed), notebook.namespace["crossing"]
-    attends, own, after, before, others = notebook.namespace["measured"](film)
+    frames = [notebook.namespace["measured"](film.frame(k)) for k in range(len(film.at))]
+    attends, fetched, own, after, before, others = torch.tensor(frames).T
     t = [film.every * (k + 0.5) for k in range(len(film.losses))]
-    moments = [crossing(t, film.losses), crossing(film.at, attends), crossing(film.at, after)]
+    moments = [crossing(t, film.losses), *(crossing(film.at, curve) for curve in (attends, after, own))]
     assert max(moments) - min(moments) < 0.05 * copying_runs.ITERATIONS
-    assert attends[0] < 0.06 and attends[-1] > 0.5
+    assert attends[0] < 0.06 and attends[-1] > 0.5 and fetched.max() < 0.08 and fetched[-1] < 0.04
     assert after[-1] > 20 * before[-1] and after[-1] > 20 * others[-1] and after[0] < 2 * others[0]
+    assert 0.35 < own[-1] / after[-1] < 0.7 and own[-1] > 10 * others[-1]  # x reads itself, too: not so in the paper
     slow = torch.tensor(film.at) / 1600  # a measure that creeps up all the time, or comes late, is told apart
     late = (slow > 0.75).float()
     assert all(abs(crossing(film.at, other) - moments[0]) > 0.1 * copying_runs.ITERATIONS for other in (slow, late))
@@ -79,6 +81,36 @@ def test_without_the_first_layer_or_the_positions_nothing_is_left(seed):
     assert half_loss(model(*TEST[:3])) > 0.35
 
 
+@pytest.mark.parametrize("seed", copying_runs.SEEDS)
+def test_the_label_is_noted_where_the_position_stood(seed):
+    model = copying_runs.load(seed).frame(-1)
+    z, (layer_1, layer_2) = model.tokens(*TEST[:3]), model.layers()
+    full = attention.softmax(z, layer_1)
+
+    def loss_without(tokens, coordinates):  # what layer 1 adds to these coordinates of these tokens
+        cut = full.clone()
+        cut[:, tokens, coordinates] = z[:, tokens, coordinates]
+        return half_loss(copying.read(attention.linear(cut, layer_2), d_x=10))
+
+    loss, inputs, everything = half_loss(model(*TEST[:3])), slice(0, 20, 2), slice(None)
+    assert abs(loss_without(slice(0, 0), everything) - loss) < 1e-6  # nothing taken away: the model's own answer
+    assert abs(loss_without(inputs, slice(10, 11)) - loss) < 0.002  # the label slot
+    assert loss_without(inputs, slice(11, None)) > 0.38  # the position's coordinates
+    assert max(loss_without(slice(1, 20, 2), everything), loss_without(slice(20, 21), everything)) < loss + 0.01
+    of_labels = (layer_1.P @ layer_1.W_V)[:, 10]  # what layer 1 writes for a label of 1
+    assert of_labels[10].abs() < 0.01 and of_labels[11:].norm() > 0.6
+    found = (layer_2.P @ layer_2.W_V @ layer_1.P @ layer_1.W_V)[10]  # from the data to the answer
+    assert found[10].abs() > 0.4 > 0.15 > found[:10].norm()
+
+
+@pytest.mark.parametrize("seed", copying_runs.SEEDS)
+def test_labels_read_the_next_token_too(seed):
+    model, prompt = copying_runs.load(seed).frame(-1), copying_runs.prompts(B=64, seed=3)
+    pattern = attention.pattern(model.tokens(*prompt[:3]), model.layers()[0])[:, 0]
+    assert pattern[:, 1:19:2, 2::2].diagonal(0, 1, 2).mean() > 0.5
+    assert set(pattern[:, -1].mean(0).topk(3).indices.tolist()) == {14, 15, 19}  # x_q: x_8, y_8 and y_10
+
+
 def test_a_short_run_drops_again():
     model = copying_runs.untrained(seed=5, positions="one-hot")
     losses = copying_runs.train(model, 500, B=256, seed=5).losses
@@ -90,7 +122,18 @@ def test_what_makes_the_drop_early(notebook):
     usual, plain = drop["as above"], runs["as above"]
     assert (drop["positions = one-hot"] < 0.75 * usual).all()  # told apart more easily
     assert (runs["B = 128"][:, -5:].mean(1) > 0.35).sum() >= 2  # a small batch: the plateau outlasts the run
-    assert (plain[:, -5:].mean(1) < 1.05 * ONE_STEP).all()
+    assert (plain[:, -5:].mean(1) < 1.05 * ONE_STEP).all() and usual.tolist() == [740] * 3
+    half_way = (0.41 + ONE_STEP) / 2
+    assert [int((curves < half_way).any(1).sum()) for curves in runs.values()] == [3, 3, 2, 3, 0, 2, 2, 0]
+    wait = torch.cat(
+        [drop[name][(runs[name] < half_way).any(1)] for name in ("lr = 0.005", "lr = 0.02", "scale = 0.05")]
+    )
+    assert wait.min() == 640 and drop["B = 256"][:2].min() == 740  # a smaller batch is never sooner
+
+
+def test_the_large_beta_ends_in_round_off(notebook):
+    gaps = notebook.namespace["gaps"]
+    assert max(gaps[-3:]) < 1e-14 < gaps[-6]  # beta = 40 and more; 32.5
 
 
 # --- induction ------------------------------------------------------------------------------------------------
@@ -142,6 +185,25 @@ def test_the_trained_head_reads_a_phrase_and_beats_the_textbook(notebook, seed):
     sharp = notes.clone()
     sharp[:, 1:16] = torch.eye(32)[:15]
     assert accuracy_with(notes) == induction.accuracy(model(words), words) > accuracy_with(sharp) + 0.03
+
+
+@pytest.mark.parametrize("seed", induction_runs.SEEDS)
+def test_the_blur_helps_where_a_word_has_had_two_followers(seed):
+    words, model = texts(), induction_runs.load(seed)[2].frame(-1)
+    doubt = torch.zeros_like(words, dtype=torch.bool)
+    for b, text in enumerate(words.tolist()):
+        for t, word in enumerate(text):
+            doubt[b, t] = len({text[j + 1] for j in range(t) if text[j] == word}) > 1
+    doubt = doubt[:, 15:-1]
+    z, (layer_1, layer_2) = model.tokens(words), model.layers()
+    sharp = attention.pattern(z, layer_1, causal=True)[:, 0].clone()
+    sharp[:, 1:16] = torch.eye(32)[:15]
+    noted = z + sharp @ z @ layer_1.W_V.mT @ layer_1.P.mT
+    logits = model(words), attention.causal(noted, layer_2) @ model.read.mT
+    blurred, sharp = ((each[:, 15:-1].argmax(-1) == words[:, 16:]).float() for each in logits)
+    assert 0.3 < doubt.float().mean() < 0.5
+    assert blurred[doubt].mean() > sharp[doubt].mean() + 0.08
+    assert (blurred - sharp)[~doubt].mean().abs() < 0.01 and blurred[~doubt].mean() > 0.97
 
 
 @pytest.mark.parametrize("seed", induction_runs.SEEDS)
@@ -296,3 +358,53 @@ def test_the_editor_is_right_where_it_can_be(notebook):
     assert compute(beta=1.0, period=12, position=5, letter=18).accuracy < 0.5
     assert 0.7 < compute(beta=8.0, period=12, position=5, letter=3).accuracy < 1
     assert compute(beta=8.0, period=16, position=5, letter=18).accuracy == pytest.approx(15 / 16)
+
+
+def of_a_tie(notebook, position):
+    now = notebook.explorers[1].compute(beta=8.0, period=12, position=5, letter=3)
+    z, _ = induction.run(induction.one_hot(now.words[None], 20), constructions.induction(20, 32, beta=8.0))
+    return z[0, position - 1, 47] - z[0, position - 1, 49]  # of H and J
+
+
+def test_the_editor_breaks_ties_by_what_goes_astray(notebook):
+    assert all(0.0035 < of_a_tie(notebook, position) < 0.0045 for position in (13, 25))
+    assert all(of_a_tie(notebook, position) > 0.15 for position in (17, 29))
+
+
+def test_the_editor_measures_each_layer_in_its_own_map(notebook):
+    now = notebook.explorers[1].compute(beta=5.0, period=12, position=5, letter=18)
+    assert now.previous == pytest.approx(0.905, abs=5e-4) and now.match == pytest.approx(0.87, abs=5e-3)
+    leak = sum(t / (t + math.exp(5)) for t in range(1, 32)) / 31  # t others for the reader of t + 1 words
+    assert 1 - now.previous == pytest.approx(leak, abs=EXACT)
+
+
+@pytest.mark.parametrize("frame, loss, labels", [(16, 0.233, 0.59), (33, 0.207, 0.59)])
+def test_the_films_widget_reads_off_what_it_says(notebook, frame, loss, labels):
+    now, film = notebook.explorers[0].compute(frame=frame, seed=0), copying_runs.load(0)
+    assert now.loss == pytest.approx(loss, abs=0.001) and now.labels == pytest.approx(labels, abs=0.02)
+    rows = [sum(now.pattern[2 * i, 2 * j + 1].item() for j in range(10)) for i in range(10)]
+    assert now.labels == pytest.approx(sum(rows) / 10, abs=1e-5)
+    model, nothing = film.frame(frame), [torch.zeros(1, 10, d) for d in (10, 1)]
+    of_positions = attention.pattern(model.tokens(*nothing, torch.zeros(1, 10)), model.layers()[0])[0, 0]
+    assert metrics.max_gap(now.scores.softmax(-1), of_positions) < 1e-5
+
+
+def test_the_words_widget_is_right_as_often_as_it_says(notebook):
+    shown = [notebook.explorers[2].compute(frame=k, seed=0, period=10, text_seed=0)[2] for k in range(8, 13)]
+    assert [now.accuracy for now in shown] == pytest.approx([0.24, 0.41, 0.65, 0.76, 0.81], abs=0.006)
+    words, _ = induction.sequences(64, 32, 20, periods=(10, 10), seed=0)
+    logits = induction_runs.load(0)[2].frame(12)(words)[:, :-1].flatten(0, 1)
+    assert shown[-1].losses == pytest.approx(torch.nn.functional.cross_entropy(logits, words[:, 1:].flatten()).item())
+
+
+@pytest.mark.parametrize("seed, band", [(0, 0.79), (1, 0.38), (2, 0.775)])
+def test_the_words_widget_shows_the_band_of_the_single_layer(notebook, seed, band):
+    now = notebook.explorers[2].compute(frame=20, seed=seed, period=10, text_seed=0)[1]
+    rows = [sum(now.patterns[0][t, t - k].item() for k in range(7, 15)) for t in range(20, 32)]
+    assert now.band == pytest.approx(sum(rows) / 12, abs=1e-5) and now.band == pytest.approx(band, abs=0.01)
+
+
+def test_how_far_back_the_first_layer_reads(notebook):
+    notes, found = notebook.namespace["notes"], [notebook.namespace[name] for name in ("own", "back_1", "back_2")]
+    for k, mean in enumerate(found):  # of the readers 9 to 15
+        assert mean.item() == pytest.approx(sum(notes[:, t, t - k].mean().item() for t in range(8, 15)) / 7, abs=1e-5)

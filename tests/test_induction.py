@@ -83,6 +83,20 @@ def test_the_hand_made_head_is_right_wherever_it_can_be(seed, V, L, low, beta):
         assert torch.equal(said[p:-1], s[p + 1 :])  # from the second word of the first repetition on
 
 
+@pytest.mark.parametrize("beta", [0.0, 2.0, 7.0])
+def test_beta_is_the_inverse_temperature_of_both_layers(beta):
+    words = torch.tensor([[4, 1, 3, 0, 5, 2, 4, 1, 3, 0, 5]])
+    z, (first, second) = induction.one_hot(words, 6), constructions.induction(6, 11, beta=beta)
+    weights = attention.pattern(z, first, causal=True)[0, 0]
+    for t in range(1, 11):  # one previous word, and t others
+        assert abs(weights[t, t - 1].item() - 1 / (1 + t * math.exp(-beta))) < 1e-12
+    z[:, 1:, 6:12], z[:, 0, 6:12] = z[:, :-1, :6], z[:, 0, :6].clone()  # noted without a leak
+    weights = attention.pattern(z, second, causal=True)[0, 0]
+    for t in range(7, 11):  # one match, the first token at -2 beta, and t - 1 others
+        expected = 1 / (1 + (t - 1) * math.exp(-beta) + math.exp(-3 * beta))
+        assert abs(weights[t, t - 5].item() - expected) < 1e-12
+
+
 @given(seed=st.integers(0, 999), V=st.integers(8, 30))
 def test_it_needs_both_layers_the_right_shift_and_the_positions(seed, V):
     words, _ = induction.sequences(50, 24, V, periods=(6, 8), distinct=True, seed=seed)
