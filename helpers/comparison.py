@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import grad, vmap
 
 from helpers import finetuning, language, similarity
 from helpers.finetuning import Recipe, State
@@ -104,9 +103,10 @@ def best_rate(model: LanguageGPT, episode: Episode, recipe: Recipe, rates: Seque
 
 
 class Listened(NamedTuple):
-    """How much each token of the demonstrations counts for each query, (B, Q, L, n), in four ways; n = k * length.
+    """How much each token of the demonstrations counts for each query, (B, Q, L, n), in five ways; n = k * length.
 
     - `icl`: its attention score, summed over the heads (Dai et al. 2023);
+    - `content`: the same without the penalty for distance, which is the same for all demonstrations: q^T k / sqrt(d_k);
     - `queries`: q'^T q, of the attention queries that it had when it was trained on, and the test token's (Dai et al.);
     - `keys`: x'^T x, of the layer's inputs. A weight change of SGD is a sum of e_t x_t^T, so this is what it reads;
     - `gradients`: how far the demonstration's step lowers the query's loss, to first order, by the layer's weights
@@ -114,6 +114,7 @@ class Listened(NamedTuple):
     """
 
     icl: Tensor
+    content: Tensor
     queries: Tensor
     keys: Tensor
     gradients: Tensor
@@ -126,17 +127,19 @@ def listened(model: LanguageGPT, episode: Episode, recipe: Recipe) -> Listened:
     of_query = _query_gradients(model, episode)
 
     def watch(i, weights, gradient):
-        z = model.embed(episode.demos[:, i : i + 1])
-        seen = vmap(lambda z, W: tuple(finetuning.run(model, z, W)[1:3]))(z, weights)
-        inputs, queries = seen[0][:, :, 0], seen[1][:, :, 0, :, 0].flatten(-2)  # (B, L, length, d)
-        step = torch.stack(list(gradient.values()), 1)  # (B, L, 3d, d)
+        inside = finetuning.run(model, model.embed(episode.demos[:, i]), weights)
+        inputs, queries = inside.inputs.transpose(0, 1), inside.qkv[:, :, :, 0].flatten(-2).transpose(0, 1)
+        step = torch.stack(list(gradient.values()), 1)  # (B, L, 2d, d)
         return inputs, queries, torch.einsum("bqlij,blij->bql", of_query, step)
 
     weights, seen = finetuning.finetune(model, episode.demos, recipe, watch)
     inputs, queries = (torch.cat(part, dim=2) for part in list(zip(*seen, strict=True))[:2])  # (B, L, n, d)
-    ft, icl = finetuning.fine_tuned(model, episode, weights), finetuning.in_context(model, episode)
+    ft, own = finetuning.fine_tuned(model, episode, weights), episode.query.shape[2]
+    icl = finetuning.in_context(model, episode).scores.sum(3)[..., :-own]
+    back = torch.arange(icl.shape[-1] + own - 1, own - 1, -1)  # from the query's last token, where scores are taken
     return Listened(
-        icl.scores.sum(3)[..., : -episode.query.shape[2]],
+        icl,
+        icl + model.core.slopes.sum() * back,
         torch.einsum("blnd,bqld->bqln", queries, ft.queries.flatten(-2)),
         torch.einsum("blnd,bqld->bqln", inputs, ft.inputs),
         torch.stack([at for *_, at in seen], dim=-1),
@@ -144,15 +147,11 @@ def listened(model: LanguageGPT, episode: Episode, recipe: Recipe) -> Listened:
 
 
 def _query_gradients(model: LanguageGPT, episode: Episode) -> Tensor:
-    """Of each query's loss before the fine-tuning, by each layer's W_QKV: (B, Q, L, 3d, d)."""
-    tokens = torch.cat([episode.query, episode.target[..., None]], dim=-1)
-    weights = {name: W.detach() for name, W in model.core.named_parameters() if name.endswith("W_QKV.weight")}
-
-    def loss(weights, z, tokens):
-        return finetuning.demonstration_loss(model, z, tokens, weights, Recipe())
-
-    each = vmap(vmap(grad(loss), (None, 0, 0)), (None, 0, 0))
-    return torch.stack(list(each(weights, model.embed(tokens)[:, :, None], tokens[:, :, None]).values()), dim=2)
+    """Of each query's loss before the fine-tuning, by each layer's W_K and W_V: (B, Q, L, 2d, d)."""
+    tokens = torch.cat([episode.query, episode.target[..., None]], dim=-1).flatten(0, 1)
+    weights = finetuning.start(model, Recipe(), len(tokens))
+    found = finetuning.gradients(model, tokens, weights, Recipe())
+    return torch.stack(list(found.values()), dim=1).unflatten(0, episode.target.shape)
 
 
 # --- what the context does, directly and on the way -----------------------------------------------------------

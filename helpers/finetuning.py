@@ -1,18 +1,20 @@
 """The same demonstrations once as context, once as training data: what a small GPT does in each case, at one token.
 
 Fine-tuning is that of Dai et al. 2023: plain SGD on W_K and W_V, one demonstration a step, in the order of the prompt,
-once. Each of B tasks has weights of its own, so they are fine-tuned side by side: `torch.func.vmap` over the gradient
-of one task. Weights are named as in `model.core`, and have a first dimension B.
+once. B tasks are fine-tuned side by side: each has weights of its own, named as in `model.core`, with a first dimension
+B and only the rows that are trained. No task's loss depends on another's weights, so one gradient of the sum holds all
+of theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jvp, vmap
+from torch.func import jvp
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -72,7 +74,8 @@ class State(NamedTuple):
 def run(model: LanguageGPT, z: Tensor, weights: Weights | None = None, *, local: bool = False) -> Inside:
     """Send embedded tokens z (B, T, d) through the model, with some weights replaced; keep what passes through.
 
-    With `local`, no gradient flows from a block to the one before.
+    With weights of several tasks, as many rows of z belong to each. With `local`, no gradient flows from a block to the
+    one before.
 
     >>> model = LanguageGPT(80, d_model=8, n_layers=2, n_heads=2)
     >>> [tuple(part.shape) for part in run(model, torch.zeros(4, 9, 8))]
@@ -99,14 +102,51 @@ def run(model: LanguageGPT, z: Tensor, weights: Weights | None = None, *, local:
 
 
 def _logits(model: LanguageGPT, z: Tensor, weights: Weights | None) -> Tensor:
-    if weights is None:
+    with _own_weights(model, weights or {}):
         return model.unembed(model.core(z))
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows neither vmap nor forward-mode derivatives
-        return model.unembed(functional_call(model.core, weights, (z,)))
+
+
+@contextmanager
+def _own_weights(model: LanguageGPT, weights: Weights) -> Iterator[None]:
+    """For a while, the rows (B R, T, d) of B tasks go through the tasks' own weights, R rows each.
+
+    Weights (B, n, d) stand for the last n rows of the model's; what the rows before them say stays.
+    """
+
+    def own(W):
+        def hook(layer, arguments, out):
+            (x,) = arguments
+            columns = W @ x.reshape(len(W), -1, x.shape[-1]).mT  # in this order the gradient lies in memory as W does
+            said = columns.mT.reshape(*x.shape[:-1], -1)
+            return torch.cat([out[..., : out.shape[-1] - said.shape[-1]], said], dim=-1)
+
+        return hook
+
+    handles = [
+        model.core.get_submodule(name.removesuffix(".weight")).register_forward_hook(own(W), prepend=True)
+        for name, W in weights.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_order(f: Callable[[Weights], tuple], model: LanguageGPT, weights: Weights) -> tuple:
+    """f(W_0) + J (W - W_0), with W_0 the model's weights and W those of the tasks; f returns a tuple."""
+    start = {
+        name: W[-V.shape[1] :].repeat(len(V), 1, 1)
+        for (name, W), V in zip(_named(model, weights), weights.values(), strict=True)
+    }
+    there = {name: W - start[name] for name, W in weights.items()}
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows no forward-mode derivatives
+        value, change = jvp(f, (start,), (there,))
+    return tuple(a + b for a, b in zip(value, change, strict=True))
 
 
 def state(model: LanguageGPT, z: Tensor, weights: Weights | None = None) -> State:
-    """What the model does at the last of the embedded tokens z (B, T, d)."""
+    """What the model does at the last of the embedded tokens z (B, T, d); `weights` as in `run`."""
     inside = run(model, z, weights)
     q, k = inside.qkv[:, :, -1, 0], inside.qkv[..., 1, :, :]  # (L, B, H, d_k), (L, B, T, H, d_k)
     back = torch.arange(z.shape[1] - 1, -1, -1, dtype=z.dtype)
@@ -134,18 +174,13 @@ def fine_tuned(
     model: LanguageGPT, episode: Episode, weights: Weights, *, after: bool = False, linear: bool = False
 ) -> State:
     """Zero-shot, with each task's weights; `linear` takes the first-order model at those weights."""
-    z = model.embed(_prompts(episode.first(0), after)).unflatten(0, episode.target.shape)
-
-    def of_task(z, weights):
-        if not linear:
-            return state(model, z, weights)
-        at = _start(model, weights)
-        there = {name: W - at[name] for name, W in weights.items()}
-        value, change = jvp(lambda W: tuple(state(model, z, W)), (at,), (there,))
-        return State(*(a + b for a, b in zip(value, change, strict=True)))
-
     with torch.no_grad():
-        return State(*vmap(lambda z, W: tuple(of_task(z, W)))(z, weights))
+        z = model.embed(_prompts(episode.first(0), after))
+        if linear:
+            found = _first_order(lambda W: tuple(state(model, z, W)), model, weights)
+        else:
+            found = state(model, z, weights)
+    return State(*(part.unflatten(0, episode.target.shape) for part in found))
 
 
 def _prompts(episode: Episode, after: bool) -> Tensor:
@@ -165,69 +200,63 @@ def finetune(
 ) -> tuple[Weights, list]:
     """Each task's weights after one SGD step on each of its demonstrations (B, k, L), in order; and what was watched.
 
-    `watch(i, weights, gradient)` is called before step i = 0, …, k-1. The result may be fed to `fine_tuned`.
+    `watch(i, weights, gradient)` is called before step i = 0, …, k-1. The weights may be fed to `fine_tuned`. With
+    W_K and W_V trained they are the rows of W_QKV below W_Q, (B, 2d, d).
     """
     _check(model, demos, recipe)
-    weights = {name: W.expand(len(demos), *W.shape) for name, W in _names(model, recipe).items()}
-    gradient, seen = _gradient(model, recipe), []
+    weights = start(model, recipe, len(demos))
+    update, seen = Tensor.sub if watch else Tensor.sub_, []  # in place, unless somebody may keep the weights
     for i, example in enumerate(demos.unbind(1)):
-        step = gradient(weights, model.embed(example[:, None]).detach(), example[:, None])
+        step = gradients(model, example, weights, recipe)
         if watch:
             seen.append(watch(i, weights, step))
         if recipe.matched:
-            length = _length(step)[:, None, None]
+            length = sum(G.flatten(1).square().sum(1) for G in step.values()).sqrt()[:, None, None]
             step = {name: G / length for name, G in step.items()}
-        weights = {name: W.sub(step[name], alpha=recipe.lr) for name, W in weights.items()}
+        weights = {name: update(W, step[name], alpha=recipe.lr) for name, W in weights.items()}
     return weights, seen
 
 
-def demonstration_loss(model: LanguageGPT, z: Tensor, tokens: Tensor, weights: Weights, recipe: Recipe) -> Tensor:
-    """-log p of the label, or its mean over all tokens, of examples (B, L) with embeddings z (B, L, d); for
+def start(model: LanguageGPT, recipe: Recipe, B: int) -> Weights:
+    """What is trained, as it is before: the same for each of B tasks.
+
+    >>> {name: tuple(W.shape) for name, W in start(LanguageGPT(80, d_model=8, n_layers=1), Recipe(), B=3).items()}
+    {'blocks.0.W_QKV.weight': (3, 16, 8)}
+    """
+    ends, first = ("W_QKV.weight",), model.core.norm.normalized_shape[0]  # W_Q are the first d rows of W_QKV
+    if recipe.trained == "attention":
+        ends, first = ("W_QKV.weight", "P.weight"), 0
+    return {name: W[first:].repeat(B, 1, 1) for name, W in _named(model, ends)}
+
+
+def gradients(model: LanguageGPT, tokens: Tensor, weights: Weights, recipe: Recipe) -> Weights:
+    """Of each task's loss on one demonstration, tokens (B, L), by its weights."""
+    with torch.enable_grad():
+        leaves = {name: W.detach().requires_grad_() for name, W in weights.items()}
+        total = demonstration_loss(model, tokens, leaves, recipe).sum()
+    return dict(zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True))
+
+
+def demonstration_loss(model: LanguageGPT, tokens: Tensor, weights: Weights, recipe: Recipe) -> Tensor:
+    """-log p of the label, or its mean over all tokens, of one demonstration for each task, tokens (B, L) -> (B,); for
     layer-causal rules, summed over the layers."""
-    z = z[:, :-1]  # nothing is asked after the label, and no token reads a later one
+    z = model.embed(tokens[:, :-1]).detach()  # nothing is asked after the label, and no token reads a later one
     if recipe.rule == "GD":
         answers = _logits(model, z, weights)[None]
     elif recipe.rule == "linearised":
-        at = _start(model, weights)
-        there = {name: W - at[name] for name, W in weights.items()}
-        value, change = jvp(lambda W: _logits(model, z, W), (at,), (there,))
-        answers = (value + change)[None]
+        answers = torch.stack(_first_order(lambda W: (_logits(model, z, W),), model, weights))
     else:
         inside = run(model, z, weights, local=True)
         says = inside.outputs if recipe.rule == "layer-causal (code)" else inside.updates
         answers = model.unembed(model.core.norm(says))  # (L, B, T, V)
     first = tokens.shape[1] - 1 if recipe.loss == "label" else 1
     truth = tokens[:, first:].expand(len(answers), -1, -1)
-    return F.cross_entropy(answers[:, :, first - 1 :].flatten(0, 2), truth.flatten()) * len(answers)
+    surprise = F.cross_entropy(answers[:, :, first - 1 :].flatten(0, 2), truth.flatten(), reduction="none")
+    return surprise.view_as(truth).mean(2).sum(0)
 
 
-def _gradient(model: LanguageGPT, recipe: Recipe) -> Callable[[Weights, Tensor, Tensor], Weights]:
-    """Of each task's loss by its weights; 0 in the rows of W_QKV that are W_Q, if that is not trained."""
-    by_weights = vmap(grad(lambda W, z, tokens: demonstration_loss(model, z, tokens, W, recipe)))
-    d = model.core.norm.normalized_shape[0]
-
-    def of(weights, z, tokens):
-        found = by_weights(weights, z, tokens)
-        if recipe.trained == "W_K, W_V":
-            for G in found.values():
-                G[:, :d] = 0
-        return found
-
-    return of
-
-
-def _names(model: LanguageGPT, recipe: Recipe) -> Weights:
-    """The trained weights, as they are before the fine-tuning."""
-    ends = ("W_QKV.weight",) if recipe.trained == "W_K, W_V" else ("W_QKV.weight", "P.weight")
-    return {name: W.detach() for name, W in model.core.named_parameters() if name.endswith(ends)}
-
-
-def _start(model: LanguageGPT, weights: Weights) -> Weights:
-    return {name: W.detach() for name, W in model.core.named_parameters() if name in weights}
-
-
-def _length(step: Weights) -> Tensor:
-    return sum(G.flatten(1).square().sum(1) for G in step.values()).sqrt()
+def _named(model: LanguageGPT, ends) -> list[tuple[str, Tensor]]:
+    return [(name, W.detach()) for name, W in model.core.named_parameters() if name.endswith(tuple(ends))]
 
 
 def _check(model: LanguageGPT, demos: Tensor, recipe: Recipe) -> None:

@@ -48,7 +48,7 @@ def by_a_plain_loop(model, demos, lr, loss="label", trained="W_K, W_V"):
 
 def gap(weights, copies):
     return max(
-        metrics.max_gap(W[b], dict(tuned.core.named_parameters())[name])
+        metrics.max_gap(W[b], dict(tuned.core.named_parameters())[name][-W.shape[1] :])
         for name, W in weights.items()
         for b, tuned in enumerate(copies)
     )
@@ -152,8 +152,7 @@ def test_layer_causal_losses_are_those_written_out_block_by_block(rule):
         z = out
     total.backward()
     found = gradients(model, demos, rule=rule)[0]
-    assert all(metrics.max_gap(G[0, 16:], W.grad[16:]) <= EXACT for G, W in zip(found, weights, strict=True))
-    assert all((G[0, :16] == 0).all() for G in found)
+    assert all(metrics.max_gap(G[0], W.grad[16:]) <= EXACT for G, W in zip(found, weights, strict=True))
 
 
 def test_what_layers_above_do_matters_to_gradient_descent_only():
@@ -196,7 +195,7 @@ def test_matched_steps_have_the_length_of_the_rate():
     model, demos = small(), tasks(k=1).demos
     for rule in finetuning.RULES:
         weights, _ = finetuning.finetune(model, demos, Recipe(0.2, rule, matched=True))
-        plain = dict(model.core.named_parameters())
+        plain = finetuning.start(model, Recipe(), len(demos))
         moved = sum((W - plain[name]).square().sum((1, 2)) for name, W in weights.items()).sqrt()
         assert torch.allclose(moved, torch.full((3,), 0.2, dtype=torch.float64), rtol=0, atol=EXACT)
 
