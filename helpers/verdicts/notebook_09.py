@@ -136,7 +136,7 @@ def two_heads_step():
 
 @claim(
     MEASURED,
-    "Two softmax heads come within 8 % of the best gradient step's loss; one head does not (excess; by hand, best strength).",
+    "Two softmax heads come within 8 % of the best step's loss, one head does not (excess; by hand, best strength).",
     paper="two heads close to GD, one head worse, von Oswald et al. 2023, fig. 12",
 )
 def two_heads_are_needed():
