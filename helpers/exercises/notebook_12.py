@@ -100,7 +100,7 @@ def check_claim(answer: verdicts.Claim) -> None:
     if evidence.control is None:
         return print("Not yet: there is no control. Measure something, too, for which your claim must not hold.")
     verdict = verdicts.judge(evidence)
-    if verdict not in (verdicts.HOLDS, verdicts.CORRECTED):
+    if verdict not in (verdicts.HOLDS, verdicts.RESTATED):
         return print(f"Not yet: the verdict is “{verdict}”: {verdicts.Row(answer, evidence, verdict).ours()}.")
     if answer.measure() != evidence:
         return print(

@@ -21,11 +21,11 @@ from helpers import training
 EXACT, MEASURED, REPORTED = "● exact", "◐ measured here", "○ reported"
 
 HOLDS = "holds"
-CORRECTED = "holds with a correction"
+RESTATED = "not as stated; another form holds"
 FAILS = "does not reproduce here"
 ARTEFACT = "artefact"
 UNCHECKED = "not checkable here"
-VERDICTS = (HOLDS, CORRECTED, ARTEFACT, FAILS, UNCHECKED)
+VERDICTS = (HOLDS, RESTATED, ARTEFACT, FAILS, UNCHECKED)
 
 ROUNDOFF = 1e-12  # an identity must hold to this, in float64
 
@@ -94,13 +94,13 @@ class Evidence(NamedTuple):
     """What a claim rests on.
 
     - `stated`: the test of the claim as it is stated.
-    - `corrected`: the test of the corrected form, where the claim names a correction.
+    - `restated`: the test of another form of the sentence, if the claim names one. It may be weaker, or the opposite.
     - `control`: the same number for something that must *not* pass: an identity with a step size off by 10 %, an
       untrained network, a chance level. If it passes, too, the test shows nothing.
     """
 
     stated: Test
-    corrected: Test | None = None
+    restated: Test | None = None
     control: Number | None = None
 
 
@@ -124,11 +124,11 @@ class Claim(NamedTuple):
     kind: str
     says: str
     paper: str
-    correction: str
+    instead: str
     measure: Callable[[], Evidence] | None
 
 
-def claim(kind: str, says: str, *, paper: str = "", correction: str = "") -> Callable[[Callable], Claim]:
+def claim(kind: str, says: str, *, paper: str = "", instead: str = "") -> Callable[[Callable], Claim]:
     """Makes a claim of the function below it. A reported claim is not measured: its function is never called.
 
     >>> @claim(EXACT, "Twice two is four.", paper="everybody")
@@ -142,7 +142,7 @@ def claim(kind: str, says: str, *, paper: str = "", correction: str = "") -> Cal
 
     def make(measure: Callable[[], Evidence]) -> Claim:
         notebook = measure.__module__.rpartition("notebook_")[2]
-        return Claim(measure.__name__, notebook, kind, says, paper, correction, None if kind == REPORTED else measure)
+        return Claim(measure.__name__, notebook, kind, says, paper, instead, None if kind == REPORTED else measure)
 
     return make
 
@@ -172,15 +172,15 @@ def claims_of(notebook: str) -> list[Claim]:
 
 
 def judge(evidence: Evidence | None) -> str:
-    """The verdict on a claim. As stated, if that passes; else as corrected; an artefact, if the control passes, too.
+    """The verdict on a claim. As stated, if that passes; else in another form; an artefact, if the control passes, too.
 
     >>> low, high = number(1.0), number(2.0)
-    >>> judge(None), judge(Evidence(Test(high, at_most=1.5), corrected=Test(low, at_most=1.5)))
-    ('not checkable here', 'holds with a correction')
+    >>> judge(None), judge(Evidence(Test(high, at_most=1.5), restated=Test(low, at_most=1.5)))
+    ('not checkable here', 'not as stated; another form holds')
     """
     if evidence is None:
         return UNCHECKED
-    for test, verdict in ((evidence.stated, HOLDS), (evidence.corrected, CORRECTED)):
+    for test, verdict in ((evidence.stated, HOLDS), (evidence.restated, RESTATED)):
         if test is not None and test.passes():
             fooled = evidence.control is not None and test._replace(ours=evidence.control).passes()
             return ARTEFACT if fooled else verdict
@@ -194,15 +194,21 @@ class Row(NamedTuple):
     evidence: Evidence | None
     verdict: str
 
+    def says(self) -> str:
+        """The sentence; and the form that holds, if it does not hold as it is stated."""
+        return self.claim.says + (f" Instead: {self.claim.instead}" if self.verdict == RESTATED else "")
+
     def ours(self) -> str:
-        """What was measured, in a few words."""
+        """What was measured, in a few words; a claim that holds without a control is marked."""
         if self.evidence is None:
             return "–"
         parts = [str(self.evidence.stated.ours)]
-        if self.verdict == CORRECTED:
-            parts = [f"as stated {parts[0]}", f"corrected {self.evidence.corrected.ours}"]
+        if self.verdict == RESTATED:
+            parts = [f"as stated {parts[0]}", f"instead {self.evidence.restated.ours}"]
         if self.evidence.control is not None:
             parts.append(f"control {self.evidence.control}")
+        elif self.verdict == HOLDS:
+            parts.append("no control")
         return "; ".join(parts)
 
 
@@ -226,8 +232,7 @@ def as_html(rows: Iterable[Row]) -> str:
         if row.claim.notebook != notebook:
             notebook = row.claim.notebook
             lines.append(f'<tr><th colspan="{len(HEADS)}">Notebook {html.escape(notebook)}</th></tr>')
-        says = row.claim.says + (f" Correction: {row.claim.correction}" if row.verdict == CORRECTED else "")
-        cells = [row.claim.kind[0], says, row.claim.paper or "–", row.ours(), row.verdict]
+        cells = [row.claim.kind[0], row.says(), row.claim.paper or "–", row.ours(), row.verdict]
         lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return "<table>\n" + "\n".join(lines) + "\n</table>"
 

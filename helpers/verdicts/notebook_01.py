@@ -35,7 +35,7 @@ def _errors_of_the_gpt(k: int) -> Number:
     MEASURED,
     "A trained GPT learns linear functions from its prompt: error/d at most 0.02 once it has read N = d examples.",
     paper="0.02 at N = d, 0.0006 at N = 2d; d = 20, Garg et al. 2022, fig. 2",
-    correction="a GPT with 151,000 weights and d = 5 needs twice as many examples to get below 0.05.",
+    instead="a GPT with 151,000 weights and d = 5 needs twice as many examples to get below 0.05.",
 )
 def a_gpt_learns_linear_functions():
     untrained = regression_gpt.RegressionGPT(5, longest=12).double().requires_grad_(False)
@@ -66,7 +66,7 @@ def averaging_is_one_step():
 @claim(
     MEASURED,
     "One gradient step uses its examples about as well as the Bayes-optimal learner (within a factor of 2).",
-    correction="where there is little to know (N = 5, d = 40, noise 2); at N = 2d, noise 0.5 it is 14 times worse.",
+    instead="where there is little to know (N = 5, d = 40, noise 2); at N = 2d, noise 0.5 it is 14 times worse.",
 )
 def one_step_is_nearly_optimal():
     def ratio(N, d, noise):
@@ -79,7 +79,7 @@ def one_step_is_nearly_optimal():
     return Evidence(Test(ratio(20, 10, 0.5), at_most=2), Test(ratio(5, 40, 2.0), at_most=2))
 
 
-@claim(MEASURED, "More examples never hurt least squares.", correction="not near N = d, if labels are noisy.")
+@claim(MEASURED, "More examples never hurt least squares.", instead="not near N = d, if labels are noisy.")
 def more_examples_never_hurt():
     def excess(N):
         return closed_forms.least_squares_excess(N, 20, noise=0.5)

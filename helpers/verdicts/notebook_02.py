@@ -29,7 +29,7 @@ def _attend(K, V, q, attend=attention.linear):
     EXACT,
     "Linear attention is K Vᵀ q.",
     paper="equation (1) of the review, as printed",
-    correction="V Kᵀ q = Σᵢ vᵢ (kᵢᵀq): values and keys are swapped in print (margin note S1).",
+    instead="V Kᵀ q = Σᵢ vᵢ (kᵢᵀq): values and keys are swapped in print (margin note S1).",
 )
 def linear_attention_as_printed():
     K, V, q = _keys_values_query(5)
@@ -68,7 +68,7 @@ def one_layer_ignores_order():
 @claim(
     EXACT,
     "Linear attention is a step of gradient descent on the squared error, from any weights W.",
-    correction="from W = 0; elsewhere it is a step on a linear loss, as any sum of outer products is.",
+    instead="from W = 0; elsewhere it is a step on a linear loss, as any sum of outer products is.",
 )
 def a_step_on_which_loss():
     K, V, _ = _keys_values_query(20)

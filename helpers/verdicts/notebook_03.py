@@ -57,7 +57,7 @@ def move_the_points():
     EXACT,
     "It does not matter whether the query is read, too.",
     paper="the review does not mention the mask",
-    correction="in one layer with W₀ = 0 (margin note S4).",
+    instead="in one layer with W₀ = 0 (margin note S4).",
 )
 def the_query_may_be_read():
     prompt, W_0 = _prompt_and_start()
@@ -73,7 +73,7 @@ def the_query_may_be_read():
     EXACT,
     "Multiply W_K and W_V by any matrix R, and nothing changes.",
     paper="a recipe in circulation (margin note P8)",
-    correction="with R⁻ᵀ in W_Q and R⁻¹ in P.",
+    instead="with R⁻ᵀ in W_Q and R⁻¹ in P.",
 )
 def gauge_freedom():
     prompt, W_0 = _prompt_and_start(seed=7)

@@ -20,7 +20,7 @@ def _half_loss(eta: float, c: float = 1.0, B: int = 20_000) -> Number:
     MEASURED,
     "The best gradient step has a loss of 0.2 in the setting of the paper: x from U(−1, 1), error not halved.",
     paper="0.2, von Oswald et al. 2023, fig. 2",
-    correction="in the setting of its code, U(−½, ½) and halved (margin note P1).",
+    instead="in the setting of its code, U(−½, ½) and halved (margin note P1).",
 )
 def the_papers_loss():
     eta = closed_forms.best_step(**CODE)
@@ -49,7 +49,7 @@ def the_best_step_is_known():
     MEASURED,
     "A learned step generalises to inputs of other scales.",
     paper="a curve that rises beyond a scale of 1.5, von Oswald et al. 2023, fig. 2",
-    correction="its error is a polynomial of degree 6 in the scale, known in advance: 8.4 for inputs twice as large.",
+    instead="its error is a polynomial of degree 6 in the scale, known in advance: 8.4 for inputs twice as large.",
 )
 def the_step_does_not_scale():
     ours, eta = _half_loss(closed_forms.best_step(**CODE), c=2.0), closed_forms.best_step(**CODE)
@@ -60,7 +60,7 @@ def the_step_does_not_scale():
 @claim(
     MEASURED,
     "With enough examples in the prompt the error of a trained step goes to 0.",
-    correction="to d (1 − η)², 0.27 here: the step goes on shrinking as it was made to do for N = 20.",
+    instead="to d (1 − η)², 0.27 here: the step goes on shrinking as it was made to do for N = 20.",
 )
 def more_context_meets_a_floor():
     eta, p = closed_forms.best_step(N=20, d_x=5), tasks.linear_regression(B=2000, N=1000, d_x=5, seed=8)

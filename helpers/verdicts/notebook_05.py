@@ -52,7 +52,7 @@ def the_step_is_in_the_weights():
 @claim(
     MEASURED,
     "Training finds the best step whatever the dimension.",
-    correction="for d = 10; with d = 2 some starts end in a second minimum, with a step 30 % too short.",
+    instead="for d = 10; with d = 2 some starts end in a second minimum, with a step 30 % too short.",
 )
 def training_finds_it_in_any_dimension():
     ratio = {d_x: over_seeds(_trained(seed, d_x).etas[-1] / _best(d_x) for seed in SEEDS) for d_x in (2, 10)}
@@ -60,17 +60,21 @@ def training_finds_it_in_any_dimension():
 
 
 @claim(
-    EXACT, "No layer with one linear head does better than the best gradient step (least excess over it, 300 layers)."
+    MEASURED,
+    "No layer with one linear head near the best gradient step does better (least excess; control: a longer step).",
 )
 def nothing_is_better():
-    best = closed_forms.gd_excess(_best(), N, D_X, inputs="uniform") / 2
-    g = torch.Generator().manual_seed(0)
-    by_hand, over = constructions.gd_step(_best(), N, D_X), []
-    for scale in (0.0, 1e-3, 0.1):
-        for _ in range(100):
-            moved = (W + scale * torch.randn(W.shape, generator=g, dtype=W.dtype) for W in by_hand)
-            over.append(population.half_loss(attention.Layer(*moved), N, inputs="uniform").item() - best)
-    return Evidence(Test(number(min(over)), -1e-12, 1e-12), control=number(min(over[200:])))
+    def least(eta):  # of 200 layers around the step
+        loss = closed_forms.gd_excess(eta, N, D_X, inputs="uniform") / 2
+        g, by_hand, over = torch.Generator().manual_seed(0), constructions.gd_step(eta, N, D_X), []
+        for scale in (1e-3, 0.1):
+            for _ in range(100):
+                moved = (W + scale * torch.randn(W.shape, generator=g, dtype=W.dtype) for W in by_hand)
+                over.append(population.half_loss(attention.Layer(*moved), N, inputs="uniform").item() - loss)
+        return min(over)
+
+    ours = number(least(_best()), "200 layers")
+    return Evidence(Test(ours, at_least=0), control=number(least(1.1 * _best())))
 
 
 @claim(

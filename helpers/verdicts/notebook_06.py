@@ -129,7 +129,7 @@ def three_own_steps():
     MEASURED,
     "Damped by 0.75, a repeated layer converges on every prompt (fraction that diverges).",
     paper="0.75, von Oswald et al. 2023, fig. 10; 0.70, Rossi et al. 2024",
-    correction="0.75 is made for the largest eigenvalue of a sample; safe for every prompt is 0.132.",
+    instead="0.75 is made for the largest eigenvalue of a sample; safe for every prompt is 0.132.",
 )
 def a_safe_damper():
     h_max = torch.cat([_largest(seed) for seed in range(6)])

@@ -41,7 +41,7 @@ def a_trained_layer_is_attention():
     EXACT,
     "The errors may be taken all at once, at the start.",
     paper="the review does not say when (margin note S8)",
-    correction="each at the weights of its own step: T small steps, not one on all examples.",
+    instead="each at the weights of its own step: T small steps, not one on all examples.",
 )
 def errors_of_their_own_step():
     g = torch.Generator().manual_seed(3)
@@ -70,7 +70,7 @@ def momentum_changes_the_values():
 @claim(
     EXACT,
     "Any optimiser has a dual form (rank of the change after two examples, which must be 2).",
-    correction="SGD and its relatives; Adam divides entry by entry, and the outer products are gone.",
+    instead="SGD and its relatives; Adam divides entry by entry, and the outer products are gone.",
 )
 def any_optimiser():
     def rank(optimizer):
@@ -114,7 +114,7 @@ def demonstrations_are_an_update():
     EXACT,
     "ΔW_ICL and the update of fine-tuning are the same kind of object: neither depends on the query's context.",
     paper="“dual”, Dai et al. 2023, eq. 13",
-    correction="ΔW_ICL does not; every term of ΔW_FT contains the query's context, twice.",
+    instead="ΔW_ICL does not; every term of ΔW_FT contains the query's context, twice.",
 )
 def two_updates():
     W_V, W_K, demos, A, B, _, dV, dK = _matrices()
@@ -134,7 +134,7 @@ def two_updates():
     EXACT,
     "Attention with momentum weighs tokens as momentum weighs gradients (newest over oldest, 1 or less).",
     paper="MoAttn, Dai et al. 2023, section 6",
-    correction="the other way round: momentum lets the oldest gradient count most, MoAttn the newest value.",
+    instead="the other way round: momentum lets the oldest gradient count most, MoAttn the newest value.",
 )
 def moattn_is_not_momentum():
     _, c = dual.coefficients([{"lr": 0.05, "momentum": 0.9}] * 60)

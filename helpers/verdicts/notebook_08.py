@@ -68,7 +68,7 @@ def the_matching_kernel_wins():
 @claim(
     EXACT,
     "The score of softmax, exp(xᵀx′), is the Gaussian kernel up to a constant (spread of the ratio).",
-    correction="on a sphere; elsewhere it favours long keys.",
+    instead="on a sphere; elsewhere it favours long keys.",
 )
 def exp_is_gaussian():
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
@@ -108,7 +108,7 @@ def sine_waves():
 @claim(
     MEASURED,
     "Both have learned one and the same kernel, cos(x − x′) (least cosine similarity).",
-    correction="",
+    instead="",
 )
 def the_learned_kernel():
     points = torch.linspace(-5, 5, 101)[:, None]

@@ -24,7 +24,7 @@ def _demonstrations_and_own():
     EXACT,
     "With the softmax, too, demonstrations add an update to the zero-shot answer.",
     paper="relaxed to linear attention for this, Dai et al. 2023, section 3",
-    correction="they mix: λ Attn(X′) + (1 − λ) Attn(X), with λ = Z′/(Z′ + Z).",
+    instead="they mix: λ Attn(X′) + (1 − λ) Attn(X), with λ = Z′/(Z′ + Z).",
 )
 def demonstrations_mix():
     new, V_new, own, V_own = _demonstrations_and_own()
@@ -60,7 +60,7 @@ def carry_the_normaliser():
     EXACT,
     "Softmax attention is the Nadaraya–Watson smoother of bandwidth √τ.",
     paper="kernel smoothing, von Oswald et al. 2023, A.8",
-    correction="for keys of one length; others count exp(‖k‖²/2τ) times.",
+    instead="for keys of one length; others count exp(‖k‖²/2τ) times.",
 )
 def a_kernel_smoother():
     k, q, v = (_normal(*shape, seed=i) for i, shape in enumerate([(20, 3), (15, 3), (20, 1)]))
@@ -76,7 +76,7 @@ def a_kernel_smoother():
     EXACT,
     "A deep stack of softmax layers, with errors as values, ends at kernel interpolation k_qᵀ K⁻¹ y.",
     paper="what Cheng et al. 2023 have for scores that are not normalised",
-    correction="at d_q⁻¹ k_qᵀ K⁻¹ D y, which passes through the examples on another curve.",
+    instead="at d_q⁻¹ k_qᵀ K⁻¹ D y, which passes through the examples on another curve.",
 )
 def the_end_of_the_stack():
     angles = torch.tensor([-2.9, -2.3, -1.9, -1.2, -0.6, 0.1, 0.9, 1.3, 1.8, 2.6], dtype=torch.float64)
@@ -95,7 +95,7 @@ def the_end_of_the_stack():
     MEASURED,
     "Dropping the softmax is the limit of small scores (cosine with what demonstrations change, at scores of 0.01).",
     paper="“relaxed linear attention”, Dai et al. 2023",
-    correction="the limit is a mean and a covariance: v̄ + (1/n) Σ vᵢ(ℓᵢ − ℓ̄).",
+    instead="the limit is a mean and a covariance: v̄ + (1/n) Σ vᵢ(ℓᵢ − ℓ̄).",
 )
 def dropping_the_softmax():
     new, V_new, own, V_own = _demonstrations_and_own()

@@ -15,7 +15,7 @@ from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Number, Test, 
     EXACT,
     "With the ones below the diagonal, the copying layer fetches the next token.",
     paper="von Oswald et al. 2023, A.5",
-    correction="the previous one, with tokens as columns (margin note P4).",
+    instead="the previous one, with tokens as columns (margin note P4).",
 )
 def which_neighbour():
     s, d = tasks.linear_regression(B=1, N=9, d_x=4).x, 4
@@ -61,7 +61,7 @@ def _to_steps(frame: int, steps: int) -> Number:
     MEASURED,
     "Two trained layers on raw tokens take two gradient steps (squared difference of the answers, over their size).",
     paper="one step, von Oswald et al. 2023, fig. 5",
-    correction="one step: the first layer is spent on making pairs.",
+    instead="one step: the first layer is spent on making pairs.",
 )
 def two_layers_one_step():
     return Evidence(
