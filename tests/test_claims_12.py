@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from helpers import attention, bayes, closed_forms, constructions, learners, metrics, probes, tasks
+from helpers import attention, bayes, closed_forms, constructions, learners, metrics, probes, tasks, verdicts
 from helpers.checkpoints import depth_gpt, regression_gpt
 from helpers.verdicts import notebook_12 as claims
 
@@ -214,3 +214,22 @@ def test_the_detective_s_probes_have_the_zeros_of_the_table(notebook):
         zero[probe] = [compute(letter, probe, 2.0, "ridge").here < EXACT for letter in "ABCDEF"]
     counts = {probe: sum(each) for probe, each in zero.items()}
     assert list(counts.values()) == [5, 5, 1, 1, 4, 6]
+
+
+def test_a_normalised_step_passes_what_least_squares_passes_and_is_not_least_squares(notebook):
+    def normalised(x, y, x_query):
+        return (y * (x @ x_query[:, :, None])).sum(1) / x.square().sum((1, 2))[:, None]
+
+    prompt = tasks.linear_regression(B=50, N=12, d_x=4, noise=0.5, seed=90)
+    for name, probe in notebook.namespace["PROBES"].items():
+        moved, wanted = probe(normalised, prompt, 2.0)
+        known = metrics.max_gap(*probe(learners.least_squares, prompt, 2.0))
+        assert (metrics.max_gap(moved, wanted) < EXACT) == (known < EXACT), name
+    assert metrics.max_gap(normalised(*prompt[:3]), learners.least_squares(*prompt[:3])) > 0.1
+
+
+def test_the_verdict_widget_shows_the_form_that_holds(notebook):
+    explorer = notebook.explorers[3]
+    for book in ("03", "11", "12"):
+        for row in explorer.compute(book, "all kinds").shown:
+            assert (row.verdict == verdicts.RESTATED) == ("Instead: " in row.says())
