@@ -80,6 +80,21 @@ def linear(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
     return _attend(z, layer, lambda q, k, v: q @ (k.mT @ v), include_query)
 
 
+def causal_linear(z: Tensor, layer: Layer) -> Tensor:
+    """Linear attention from left to right: token j reads itself and those before it, z_j + P sum_(i<=j) v_i k_i^T q_j.
+
+    The query stands last, so in one layer it reads the same as in `linear`. From the second layer on it does not: what
+    it reads there was changed by what stood before it, and so the order of the context counts.
+
+    >>> eye = torch.eye(2)
+    >>> z = torch.tensor([[[1.0, 2.0], [0.0, 1.0], [3.0, 0.0]]])
+    >>> layer = Layer(eye, eye, eye, eye)
+    >>> causal_linear(z, layer)[0, 0], torch.equal(causal_linear(z, layer)[0, -1], linear(z, layer)[0, -1])
+    (tensor([ 6., 12.]), True)
+    """
+    return _attend(z, layer, lambda q, k, v: (q @ k.mT).tril() @ v, include_query=False)
+
+
 def relu(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
     """ReLU attention, z_j + P V max(0, K^T q_j), not normalised (the attention of Bai et al. 2023, without 1/N).
 

@@ -106,13 +106,15 @@ def ridge_excess(N: int, d_x: int, *, noise: float) -> float:
     return (root - b) / 2 if b <= 0 else 2 * d_x * noise**2 / (root + b)  # two forms of one root; neither cancels
 
 
-def preconditioner(Sigma: Tensor, N: int, *, noise: float = 0.0) -> Tensor:
+def preconditioner(Sigma: Tensor, N: int, *, noise: float = 0.0, prior: Tensor | None = None) -> Tensor:
     """The matrix A (d_x, d_x) with which x_q^T A (1/N) sum_i y_i x_i has the least excess, for x ~ N(0, Sigma).
 
-        A = Gamma^-1,   Gamma = (1 + 1/N) Sigma + (tr Sigma + noise^2) / N I
+        A = Omega Gamma^-1,   Gamma = (1 + 1/N) Sigma Omega + (tr(Sigma Omega) + noise^2) / N I
 
-    Without noise it is in Zhang, Frei and Bartlett 2023 and in Ahn et al. 2023; the noise term is derived here, from
-    E S^2 = (1 + 1/N) Sigma^2 + (tr Sigma / N) Sigma, S = X^T X / N. Where Sigma = I it is eta* I.
+    `prior` is Omega = E w w^T, the second moment of the tasks, I when None. For that and without noise it is in Zhang,
+    Frei and Bartlett 2023 and in Ahn et al. 2023; the rest is derived here, from E S Omega S = (1 + 1/N) Sigma Omega
+    Sigma + (tr(Sigma Omega) / N) Sigma, S = X^T X / N. For M tasks w_m, each as likely as the others, Omega is their
+    mean of w_m w_m^T. Where Sigma = Omega = I, A is eta* I.
 
     >>> preconditioner(torch.eye(5), N=10)[0]
     tensor([0.6250, 0.0000, 0.0000, 0.0000, 0.0000])
@@ -120,38 +122,53 @@ def preconditioner(Sigma: Tensor, N: int, *, noise: float = 0.0) -> Tensor:
     Traceback (most recent call last):
     ValueError: Sigma: expected a covariance, got a matrix that is not symmetric.
     """
-    return torch.linalg.inv(_gamma(Sigma, N, noise))
+    inverse = torch.linalg.inv(_gamma(Sigma, N, noise, prior))
+    return inverse if prior is None else prior @ inverse
 
 
-def preconditioned_excess(A: Tensor, Sigma: Tensor, N: int, *, noise: float = 0.0) -> float:
-    """Excess of the prediction x_q^T A (1/N) sum_i y_i x_i for any A (d_x, d_x), with x ~ N(0, Sigma), w ~ N(0, I).
+def preconditioned_excess(
+    A: Tensor, Sigma: Tensor, N: int, *, noise: float = 0.0, prior: Tensor | None = None
+) -> float:
+    """Excess of the prediction x_q^T A (1/N) sum_i y_i x_i for any A (d_x, d_x), with x ~ N(0, Sigma), E w w^T = Omega.
 
-        excess(A) = tr Sigma (I - A Sigma - Sigma A^T + A Sigma Gamma A^T)
+        excess(A) = tr Sigma (Omega - A Sigma Omega - Omega Sigma A^T + A Gamma Sigma A^T)
 
-    with Gamma as in `preconditioner`. A = eta I is one step of gradient descent.
+    with Gamma and `prior` as in `preconditioner`. A = eta I is one step of gradient descent. An A that was made for
+    one prior can be put to tasks of another.
 
     >>> Sigma = torch.diag(torch.tensor([3.0, 1.5, 1.0, 0.5, 0.1]).double())
     >>> round(preconditioned_excess(preconditioner(Sigma, N=12, noise=0.5), Sigma, N=12, noise=0.5), 3)
     1.805
     """
-    Gamma = _gamma(Sigma, N, noise)
+    Gamma = _gamma(Sigma, N, noise, prior)
     checks.tensor("A", A, "d_x d_x", {"d_x": len(Sigma)})
     checks.same_dtype(A=A, Sigma=Sigma)
     checks.finite(A=A)
-    I = torch.eye(len(Sigma), dtype=Sigma.dtype)
-    return torch.trace(Sigma @ (I - A @ Sigma - Sigma @ A.T + A @ Sigma @ Gamma @ A.T)).item()
+    Omega = torch.eye(len(Sigma), dtype=Sigma.dtype) if prior is None else prior
+    return torch.trace(Sigma @ (Omega - A @ Sigma @ Omega - Omega @ Sigma @ A.T + A @ Gamma @ Sigma @ A.T)).item()
 
 
-def _gamma(Sigma: Tensor, N: int, noise: float) -> Tensor:
-    d_x = checks.tensor("Sigma", Sigma, "d_x d_x")["d_x"]
-    checks.finite(Sigma=Sigma)
+def _gamma(Sigma: Tensor, N: int, noise: float, prior: Tensor | None) -> Tensor:
+    d_x = _covariance("Sigma", Sigma)
     N, d_x, noise = _setting(N, d_x, noise)
-    if not torch.allclose(Sigma, Sigma.T):
-        raise ValueError("Sigma: expected a covariance, got a matrix that is not symmetric.")
-    eigenvalues = torch.linalg.eigvalsh(Sigma)
+    spread = Sigma
+    if prior is not None:
+        checks.tensor("prior", prior, "d_x d_x", {"d_x": d_x})
+        checks.same_dtype(Sigma=Sigma, prior=prior)
+        _covariance("prior", prior)
+        spread = Sigma @ prior
+    return (1 + 1 / N) * spread + (torch.trace(spread) + noise**2) / N * torch.eye(d_x, dtype=Sigma.dtype)
+
+
+def _covariance(name: str, matrix: Tensor) -> int:
+    d_x = checks.tensor(name, matrix, "d_x d_x")["d_x"]
+    checks.finite(**{name: matrix})
+    if not torch.allclose(matrix, matrix.T):
+        raise ValueError(f"{name}: expected a covariance, got a matrix that is not symmetric.")
+    eigenvalues = torch.linalg.eigvalsh(matrix)
     if eigenvalues[-1] <= 0 or eigenvalues[0] < -1e-6 * eigenvalues[-1]:
-        raise ValueError("Sigma: expected a covariance, got a matrix with a negative eigenvalue, or with none but 0.")
-    return (1 + 1 / N) * Sigma + (torch.trace(Sigma) + noise**2) / N * torch.eye(d_x, dtype=Sigma.dtype)
+        raise ValueError(f"{name}: expected a covariance, got a matrix with a negative eigenvalue, or with none but 0.")
+    return d_x
 
 
 def _setting(N: int, d_x: int, noise: float) -> tuple[int, int, float]:

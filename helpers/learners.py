@@ -94,6 +94,32 @@ def _one_each(name: str, value, steps: int) -> list:
     return numbers
 
 
+def online_gd_weights(x: Tensor, y: Tensor, eta: float) -> Tensor:
+    """The weights (B, d_y, d_x) after one visit to each pair, in the order of the context, from W = 0.
+
+        W <- W - eta (W x_i - y_i) x_i^T,     i = 1, …, N
+
+    A step of gradient descent on the loss of the last pair, 1/2 |W x_i - y_i|^2, also called stochastic gradient
+    descent (SGD) with one pass, the delta rule, or Widrow and Hoff's. Each error is taken at the weights of its own
+    step, so the order of the pairs counts. `gd_weights` takes one step on all of them at once, and has a 1/N.
+
+    >>> x, y = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[3.0], [6.0]]])
+    >>> online_gd_weights(x, y, eta=0.1), online_gd_weights(x, 2 * y.flip(1), eta=0.1)
+    (tensor([[[1.3800]]]), tensor([[[1.9200]]]))
+    """
+    sizes, eta = checks.prompt(x, y), checks.number("eta", eta)
+    W = x.new_zeros(sizes["B"], sizes["d_y"], sizes["d_x"])
+    for x_i, y_i in zip(x[..., None].unbind(1), y[..., None].unbind(1), strict=True):  # (B, d_x, 1), (B, d_y, 1)
+        W = W - eta * (W @ x_i - y_i) @ x_i.mT
+    return W
+
+
+def online_gd(x: Tensor, y: Tensor, x_query: Tensor, eta: float) -> Tensor:
+    """Prediction (B, d_y) at x_query after one visit to each pair, in order (see `online_gd_weights`)."""
+    checks.prompt(x, y, x_query)
+    return _apply(online_gd_weights(x, y, eta), x_query)
+
+
 # --- with curvature -------------------------------------------------------------------------------------------
 
 

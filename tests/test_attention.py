@@ -86,3 +86,25 @@ def test_nobody_reads_the_query(kind):
     assert torch.equal(attend(z, layer)[:, :-1], attend(other, layer)[:, :-1])
     changed = attend(z, layer, include_query=True)[:, :-1], attend(other, layer, include_query=True)[:, :-1]
     assert not torch.allclose(*changed)
+
+
+@pytest.mark.parametrize("heads", [None, 2])
+def test_causal_linear_attention_reads_what_stood_before_and_itself(heads):
+    z, layer = random_tokens(2, 5, 4), random_layer(4, 3, 2, heads)
+    out = attention.causal_linear(z, layer)
+    for j in range(5):  # what is read of a prompt that ends here
+        ends_here = torch.cat([z[:, : j + 1], z[:, j : j + 1]], dim=1)  # the last token is masked: a copy of it is read
+        assert torch.allclose(out[:, j], attention.linear(ends_here, layer)[:, -1], rtol=0, atol=1e-12)
+    assert torch.equal(out[:, -1], attention.linear(z, layer)[:, -1]) or torch.allclose(
+        out[:, -1], attention.linear(z, layer)[:, -1], rtol=0, atol=1e-12
+    )
+    assert not torch.allclose(out[:, :-1], attention.linear(z, layer)[:, :-1], rtol=0, atol=1e-3)
+
+
+def test_two_causal_layers_feel_the_order_and_one_does_not():
+    z, layer = random_tokens(1, 6, 4), random_layer(4, 3, 2)
+    order = torch.tensor([3, 0, 5, 1, 4, 2, 6])
+    once, twice = z, z[:, order]
+    for depth in (1, 2):
+        once, twice = attention.causal_linear(once, layer), attention.causal_linear(twice, layer)
+        assert torch.allclose(once[:, -1], twice[:, -1], rtol=0, atol=1e-9) == (depth == 1)

@@ -397,3 +397,48 @@ def test_bad_input_gets_a_clear_error(case):
     call, message = BAD[case]
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+# --- tasks that are not N(0, I) -------------------------------------------------------------------------------
+
+
+def listed_tasks(M=6, d_x=4):
+    w = torch.randn(M, d_x, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return w, w.T @ w / M
+
+
+def test_with_a_prior_the_excess_is_what_a_layer_made_for_a_list_of_tasks_leaves_on_it():
+    w, Omega = listed_tasks()
+    lengths = torch.tensor([2.0, 1.0, 0.5, 0.25], dtype=torch.float64)
+    Sigma, p = torch.diag(lengths**2), tasks.linear_regression(B=60_000, N=6, d_x=4, seed=3)
+    e = 0.7 * tasks.linear_regression(B=60_000, N=6, d_x=1, seed=4).x
+    W = w[torch.arange(60_000) % 6]
+    x, x_query = p.x * lengths, p.x_query * lengths
+    moment = (x * (x @ W[..., None] + e)).mean(1)
+    A = closed_forms.preconditioner(Sigma, 6, noise=0.7, prior=Omega)
+    errors = (((moment @ A.T) * x_query).sum(1) - (W * x_query).sum(1)).square()
+    exact = closed_forms.preconditioned_excess(A, Sigma, 6, noise=0.7, prior=Omega)
+    assert abs(errors.mean() - exact) < 4 * errors.std() / 60_000**0.5
+
+
+def test_with_a_prior_no_other_matrix_is_better():
+    _, Omega = listed_tasks()
+    Sigma = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.1], dtype=torch.float64))
+    A = closed_forms.preconditioner(Sigma, 6, noise=0.7, prior=Omega)
+    best = closed_forms.preconditioned_excess(A, Sigma, 6, noise=0.7, prior=Omega)
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(20):
+        other = A + 0.05 * torch.randn(4, 4, generator=generator, dtype=torch.float64)
+        assert closed_forms.preconditioned_excess(other, Sigma, 6, noise=0.7, prior=Omega) > best
+    for_all = closed_forms.preconditioner(Sigma, 6, noise=0.7)
+    assert closed_forms.preconditioned_excess(for_all, Sigma, 6, noise=0.7, prior=Omega) > 1.05 * best
+
+
+def test_a_prior_of_one_is_no_prior_and_a_bad_one_is_refused():
+    Sigma, I = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.1], dtype=torch.float64)), torch.eye(4).double()
+    plain, with_one = (closed_forms.preconditioner(Sigma, 6, prior=prior) for prior in (None, I))
+    assert torch.allclose(plain, with_one, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"prior: expected \(d_x, d_x\) with d_x=4, got \(3, 3\)"):
+        closed_forms.preconditioner(Sigma, 6, prior=I[:3, :3])
+    with pytest.raises(ValueError, match="prior: expected a covariance, got a matrix with a negative eigenvalue"):
+        closed_forms.preconditioned_excess(I, Sigma, 6, prior=-I)

@@ -180,3 +180,36 @@ def test_every_learner_keeps_dtype_and_turns_with_the_inputs(learner):
     shuffled = torch.tensor([3, 0, 5, 1, 4, 2])
     assert torch.allclose(learner(p.x[:, shuffled], p.y[:, shuffled], p.x_query), learner(*p[:3]), rtol=0, atol=1e-10)
     assert learner(*p.to(torch.float32)[:3]).dtype == torch.float32
+
+
+# --- one pair at a time ---------------------------------------------------------------------------------------
+
+
+def test_online_gd_takes_each_pair_s_own_gradient_in_turn():
+    p = tasks.linear_regression(B=3, N=6, d_x=4, d_y=2, noise=0.5, seed=3)
+    for eta, exact in ((0.1, True), (0.11, False)):
+        answers = []
+        for x, y, x_query in zip(*p[:3], strict=True):
+            W = torch.zeros(2, 4, dtype=torch.float64)
+            for x_i, y_i in zip(x, y, strict=True):
+                grad = torch.func.grad(lambda W, x_i=x_i, y_i=y_i: (W @ x_i - y_i).square().sum() / 2)
+                W = W - 0.1 * grad(W)
+            answers.append(W @ x_query)
+        off = (learners.online_gd(*p[:3], eta) - torch.stack(answers)).abs().max()
+        assert (off < 1e-12) if exact else (off > 1e-3)
+
+
+def test_online_gd_depends_on_the_order_and_full_batch_gd_does_not():
+    p = tasks.linear_regression(B=8, N=6, d_x=4, seed=3)
+    other = p._replace(x=p.x.flip(1), y=p.y.flip(1))
+    assert (learners.online_gd(*p[:3], 0.1) - learners.online_gd(*other[:3], 0.1)).abs().max() > 1e-2
+    assert (learners.gd(*p[:3], 0.6) - learners.gd(*other[:3], 0.6)).abs().max() < 1e-12
+
+
+def test_with_one_pair_online_gd_is_gd():
+    p = tasks.linear_regression(B=8, N=1, d_x=4, seed=3)
+    assert torch.allclose(learners.online_gd(*p[:3], 0.3), learners.gd(*p[:3], 0.3), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="eta: expected one finite number, got nan"):
+        learners.online_gd(*p[:3], eta=float("nan"))
+    with pytest.raises(ValueError, match="y: expected .*differs in N"):
+        learners.online_gd(p.x, p.y.repeat(1, 2, 1), p.x_query, eta=0.1)

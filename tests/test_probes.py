@@ -1,0 +1,88 @@
+"""Each probe is 0, or known, for its family whatever the parameters, and notices who does not belong."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers import attention, bayes, closed_forms, constructions, learners, probes, tasks
+
+PROMPT = tasks.linear_regression(B=40, N=9, d_x=3, noise=0.5, seed=1)
+W = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+EXACT = 1e-12
+
+
+def softmax(x, y, x_query):
+    layer = constructions.gd_step(1.0, x.shape[1], 3)._replace(P=torch.eye(4).double())
+    return constructions.learner([layer], attend=attention.softmax)(x, y, x_query)
+
+
+def dmmse(*prompt):
+    return bayes.dmmse(*prompt, W, noise=1.0)
+
+
+@given(st.floats(0.01, 1.0), st.integers(1, 6), st.floats(0.01, 50))
+def test_gradient_descent_and_ridge_are_linear_in_labels_and_query_and_blind_to_order(eta, steps, lam):
+    for learner in (lambda *p: learners.gd(*p, eta, steps), lambda *p: learners.ridge(*p, lam)):
+        assert probes.bend_in_labels(learner, PROMPT) < 1e-9
+        assert probes.bend_in_query(learner, PROMPT) < 1e-9
+        assert probes.order_spread(learner, PROMPT, shuffles=5) < 1e-9
+
+
+def test_a_start_other_than_zero_bends_in_the_labels():
+    W_0 = torch.ones(1, 3).double()
+    assert probes.bend_in_labels(lambda *p: learners.gd(*p, 0.5, W_0=W_0), PROMPT) > 0.1  # affine, not linear
+
+
+def test_those_who_weigh_bend():
+    assert probes.bend_in_labels(dmmse, PROMPT) > 0.1 > EXACT > probes.bend_in_query(dmmse, PROMPT)
+    assert probes.bend_in_query(softmax, PROMPT) > 0.1 > EXACT > probes.bend_in_labels(softmax, PROMPT)
+
+
+def test_the_spread_over_orders_is_that_of_a_plain_loop():
+    def learner(*p):
+        return learners.online_gd(*p, eta=0.1)
+
+    generator = torch.Generator().manual_seed(3)
+    orders = [torch.randperm(9, generator=generator) for _ in range(20)]
+    answers = torch.stack([learner(PROMPT.x[:, o], PROMPT.y[:, o], PROMPT.x_query) for o in orders])
+    assert torch.allclose(probes.shuffled(learner, PROMPT, 20, seed=3), answers, rtol=0, atol=EXACT)
+    expected = answers.std(0).square().mean().sqrt() / answers.square().mean().sqrt()
+    assert abs(probes.order_spread(learner, PROMPT, 20, seed=3) - expected) < EXACT and expected > 0.05
+
+
+def test_averages_and_exact_fits_do_not_feel_repetition_and_priors_do():
+    for learner in (lambda *p: learners.gd(*p, 0.4, 3), learners.least_squares, softmax):
+        assert probes.repeated(learner, PROMPT) < 1e-11
+    for learner in (lambda *p: learners.ridge(*p, 2.0), dmmse, lambda *p: learners.online_gd(*p, 0.1)):
+        assert probes.repeated(learner, PROMPT) > 1e-2
+
+
+@pytest.mark.parametrize("c", [0.5, 2.0, 3.0])
+def test_one_step_grows_by_the_square_and_least_squares_not_at_all(c):
+    assert abs(probes.growth(lambda *p: learners.gd(*p, 0.4), PROMPT, c) - 2) < 1e-9
+    assert abs(probes.growth(learners.least_squares, PROMPT, c)) < 1e-9
+    for learner in (lambda *p: learners.gd(*p, 0.2, 5), lambda *p: learners.ridge(*p, 2.0), softmax):
+        assert 0.01 < abs(probes.growth(learner, PROMPT, c)) and abs(probes.growth(learner, PROMPT, c) - 2) > 0.01
+
+
+def test_the_relative_error_of_a_step_is_the_closed_form():
+    prompt, eta = tasks.linear_regression(B=50_000, N=10, d_x=4, seed=2), closed_forms.best_step(10, 4)
+    for c in (0.5, 1.0, 2.0):
+        known = closed_forms.gd_excess(eta * c**2, 10, 4) / 4
+        assert abs(probes.relative_error(lambda *p: learners.gd(*p, eta), prompt, c) / known - 1) < 0.05
+        assert probes.relative_error(learners.least_squares, prompt, c) < 1e-15
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: probes.growth(softmax, PROMPT, c=1), "c: expected a factor above 0 and other than 1, got 1"),
+        (lambda: probes.growth(softmax, PROMPT, c=-2), "c: expected a factor above 0"),
+        (lambda: probes.repeated(softmax, PROMPT, times=1), "times: expected a whole number of at least 2, got 1"),
+        (lambda: probes.shuffled(softmax, PROMPT, shuffles=1), "shuffles: expected a whole number of at least 2"),
+    ],
+)
+def test_bad_calls(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
