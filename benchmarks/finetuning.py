@@ -28,7 +28,7 @@ MODELS = {
 
 
 def by_a_plain_loop(model, demos, lr) -> list[list[torch.Tensor]]:
-    """Each task's W_QKV, layer by layer."""
+    """Each task's W_K and W_V, layer by layer."""
     found = []
     for task in demos:
         tuned = copy.deepcopy(model)
@@ -40,7 +40,7 @@ def by_a_plain_loop(model, demos, lr) -> list[list[torch.Tensor]]:
             for W in weights:
                 W.grad[: len(W) // 3] = 0  # W_Q
             sgd.step()
-        found.append([W.detach() for W in weights])
+        found.append([W.detach()[len(W) // 3 :] for W in weights])
     return found
 
 
