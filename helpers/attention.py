@@ -1,4 +1,4 @@
-"""One attention layer as a function of its matrices: linear, ReLU, softmax, and softmax with a causal mask.
+"""One attention layer as a function of its matrices: linear, ReLU, softmax; linear and softmax with a causal mask, too.
 
     z_j  <-  z_j + P V score(K^T q_j),   K = W_K [z_1 … z_N],  V = W_V [z_1 … z_N],  q_j = W_Q z_j
 

@@ -120,3 +120,14 @@ def prompt(x: Tensor, y: Tensor, x_query: Tensor | None = None, W_0: Tensor | No
     same_dtype(**parts)
     finite(**parts)
     return sizes
+
+
+def made_for(sizes: dict[str, int], d_x: int, d_y: int) -> None:
+    """The pairs of a prompt are of the size that a model was made for; `sizes` as `prompt` returns them.
+
+    >>> made_for({"d_x": 3, "d_y": 1}, d_x=4, d_y=1)
+    Traceback (most recent call last):
+    ValueError: x, y: expected 4 inputs and 1 labels a pair, got 3 and 1.
+    """
+    if (sizes["d_x"], sizes["d_y"]) != (d_x, d_y):
+        raise ValueError(f"x, y: expected {d_x} inputs and {d_y} labels a pair, got {sizes['d_x']} and {sizes['d_y']}.")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from helpers import finetuning, language, similarity
+from helpers import finetuning, language, similarity, softmax
 from helpers.finetuning import Recipe, State
 from helpers.gpt import LanguageGPT
 from helpers.language import Episode
@@ -31,17 +31,14 @@ class Three(NamedTuple):
         return tuple(part.scores[..., -self.own :] for part in (self.icl, self.ft, self.zsl))
 
 
-def compare(
-    model: LanguageGPT, episode: Episode, recipe: Recipe, *, after: bool = False, prompted: Episode | None = None
-) -> Three:
+def compare(model: LanguageGPT, episode: Episode, recipe: Recipe, *, after: bool = False) -> Three:
     """Ask the episode's queries zero-shot, after fine-tuning on its demonstrations, and with them in context.
 
-    `prompted` puts other demonstrations into the context than those that are trained on: a control. `after` measures
-    one token later, as the published code does (`finetuning.in_context`).
+    `after` measures one token later, as the published code does (`finetuning.in_context`).
     """
     ft = after_finetuning(model, episode, recipe, after=after)
     zsl = finetuning.in_context(model, episode.first(0), after=after)
-    return Three(zsl, ft, finetuning.in_context(model, prompted or episode, after=after), zsl.scores.shape[-1])
+    return Three(zsl, ft, finetuning.in_context(model, episode, after=after), zsl.scores.shape[-1])
 
 
 def after_finetuning(model: LanguageGPT, episode: Episode, recipe: Recipe, *, after: bool = False) -> State:
@@ -179,12 +176,14 @@ def effects(model: LanguageGPT, episode: Episode) -> Effects:
 
 
 def _effects(model: LanguageGPT, z: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    icl, scores = finetuning.run(model, z), finetuning.state(model, z).scores.transpose(0, 1)  # (L, B, H, T)
-    zsl = finetuning.run(model, z[:, -own:])
+    icl, zsl = finetuning.run(model, z), finetuning.run(model, z[:, -own:])
+    scores = finetuning.at_last(model, icl).scores.transpose(0, 1)  # (L, B, H, T)
     values = icl.qkv[..., 2, :, :].transpose(2, 3)  # (L, B, H, T, d_k)
-    before, mine = (s.softmax(-1)[..., None, :] for s in (scores[..., :-own], scores[..., -own:]))
-    A_demos, A_own = (before @ values[..., :-own, :])[..., 0, :], (mine @ values[..., -own:, :])[..., 0, :]
-    gate = scores.softmax(-1)[..., :-own].sum(-1)  # λ
+    demos, mine = slice(None, -own), slice(-own, None)
+    A_demos, A_own = (
+        softmax.read_out(scores[..., None, part], values[..., part, :]).squeeze(-2) for part in (demos, mine)
+    )
+    gate = softmax.gate(scores[..., demos], scores[..., mine])  # λ
     P = torch.stack([block.P.weight for block in model.core.blocks])  # (L, d, d)
     at_zsl = zsl.updates[:, :, -1]
     direct = (gate[..., None] * (A_demos - A_own)).flatten(-2) @ P.mT

@@ -80,10 +80,7 @@ class CopyingTransformer(nn.Module):
 
     def tokens(self, x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
         """The tokens that the first layer reads."""
-        sizes = checks.prompt(x, y, x_query)
-        if (sizes["d_x"], sizes["d_y"]) != (self.d_x, self.d_y):
-            got = f"{sizes['d_x']} and {sizes['d_y']}"
-            raise ValueError(f"x, y: expected {self.d_x} inputs and {self.d_y} labels a pair, got {got}.")
+        checks.made_for(checks.prompt(x, y, x_query), self.d_x, self.d_y)
         return tokens(tasks.Prompt(x, y, x_query), self.positions)
 
     def forward(self, x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:

@@ -135,21 +135,23 @@ def _own_weights(model: LanguageGPT, weights: Weights) -> Iterator[None]:
 
 def _first_order(f: Callable[[Weights], tuple], model: LanguageGPT, weights: Weights) -> tuple:
     """f(W_0) + J (W - W_0), with W_0 the model's weights and W those of the tasks; f returns a tuple."""
-    start = {
-        name: W[-V.shape[1] :].repeat(len(V), 1, 1)
-        for (name, W), V in zip(_named(model, weights), weights.values(), strict=True)
-    }
-    there = {name: W - start[name] for name, W in weights.items()}
+    own = dict(model.core.named_parameters())
+    here = {name: own[name].detach()[-W.shape[1] :].repeat(len(W), 1, 1) for name, W in weights.items()}
+    there = {name: W - here[name] for name, W in weights.items()}
     with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows no forward-mode derivatives
-        value, change = jvp(f, (start,), (there,))
+        value, change = jvp(f, (here,), (there,))
     return tuple(a + b for a, b in zip(value, change, strict=True))
 
 
 def state(model: LanguageGPT, z: Tensor, weights: Weights | None = None) -> State:
     """What the model does at the last of the embedded tokens z (B, T, d); `weights` as in `run`."""
-    inside = run(model, z, weights)
+    return at_last(model, run(model, z, weights))
+
+
+def at_last(model: LanguageGPT, inside: Inside) -> State:
+    """Of what passed through the model, what belongs to the last token."""
     q, k = inside.qkv[:, :, -1, 0], inside.qkv[..., 1, :, :]  # (L, B, H, d_k), (L, B, T, H, d_k)
-    back = torch.arange(z.shape[1] - 1, -1, -1, dtype=z.dtype)
+    back = torch.arange(k.shape[2] - 1, -1, -1, dtype=k.dtype)
     scores = torch.einsum("lbhd,lbthd->blht", q, k) / q.shape[-1] ** 0.5 - model.core.slopes[:, None] * back
     parts = (part[:, :, -1].transpose(0, 1) for part in (inside.inputs, inside.qkv[..., 0, :, :], inside.updates))
     return State(inside.logits[:, -1], *parts, scores)
@@ -226,7 +228,8 @@ def start(model: LanguageGPT, recipe: Recipe, B: int) -> Weights:
     ends, first = ("W_QKV.weight",), model.core.norm.normalized_shape[0]  # W_Q are the first d rows of W_QKV
     if recipe.trained == "attention":
         ends, first = ("W_QKV.weight", "P.weight"), 0
-    return {name: W[first:].repeat(B, 1, 1) for name, W in _named(model, ends)}
+    named = model.core.named_parameters()
+    return {name: W.detach()[first:].repeat(B, 1, 1) for name, W in named if name.endswith(ends)}
 
 
 def gradients(model: LanguageGPT, tokens: Tensor, weights: Weights, recipe: Recipe) -> Weights:
@@ -253,10 +256,6 @@ def demonstration_loss(model: LanguageGPT, tokens: Tensor, weights: Weights, rec
     truth = tokens[:, first:].expand(len(answers), -1, -1)
     surprise = F.cross_entropy(answers[:, :, first - 1 :].flatten(0, 2), truth.flatten(), reduction="none")
     return surprise.view_as(truth).mean(2).sum(0)
-
-
-def _named(model: LanguageGPT, ends) -> list[tuple[str, Tensor]]:
-    return [(name, W.detach()) for name, W in model.core.named_parameters() if name.endswith(tuple(ends))]
 
 
 def _check(model: LanguageGPT, demos: Tensor, recipe: Recipe) -> None:

@@ -37,6 +37,15 @@ def cosine(done: float) -> float:
     return (1 + math.cos(math.pi * done)) / 2
 
 
+def warm_then_cosine(done: float) -> float:
+    """It rises over the first twentieth of the run, then falls to 0 along the cosine.
+
+    >>> [round(warm_then_cosine(done), 2) for done in (0, 0.025, 0.5, 1)]
+    [0.0, 0.5, 0.5, 0.0]
+    """
+    return min(1.0, 20 * done) * cosine(done)
+
+
 def constant(done: float) -> float:
     """The learning rate stays."""
     return 1.0

@@ -48,7 +48,7 @@ class LinearTransformer(nn.Module):
         the context only through the moments S = sum_i z_i z_i^T, which become M S M^T for the next layer. So the
         stack multiplies the query by the product of its M's, and a step costs the same for any N once S is known.
         """
-        _check_sizes(self, checks.prompt(x, y))
+        checks.made_for(checks.prompt(x, y), self.d_x, self.d_y)
         z = torch.cat([x, y], dim=-1)
         S, product = z.mT @ z, None
         for k, (W_Q, W_K, W_V, P) in enumerate(self.layers()):
@@ -90,16 +90,10 @@ class SoftmaxLayer(nn.Module):
         return Layer(self.W_Q, self.W_K, self.W_V, self.P)
 
     def forward(self, x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
-        _check_sizes(self, checks.prompt(x, y, x_query))
+        checks.made_for(checks.prompt(x, y, x_query), self.d_x, self.d_y)
         z = torch.cat([x, y], dim=-1)
         key_query = (self.W_K.mT @ self.W_Q)[..., : self.d_x]  # (H, D, d_x): the query's label slot is 0
         queries = (x_query @ key_query.mT).permute(1, 2, 0)  # (B, D, H)
         weights = (z @ queries / z.shape[-1] ** 0.5).softmax(dim=1)  # (B, N, H)
         read = (self.P @ self.W_V)[:, self.d_x :].transpose(0, 1).flatten(1)  # (d_y, H D)
         return -(weights.mT @ z).flatten(1) @ read.mT
-
-
-def _check_sizes(model: LinearTransformer | SoftmaxLayer, sizes: dict[str, int]) -> None:
-    if (sizes["d_x"], sizes["d_y"]) != (model.d_x, model.d_y):
-        got = f"{sizes['d_x']} and {sizes['d_y']}"
-        raise ValueError(f"x, y: expected {model.d_x} inputs and {model.d_y} labels a pair, got {got}.")

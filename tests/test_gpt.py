@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from helpers import metrics, tasks
+from helpers import metrics, tasks, training
 from helpers.checkpoints import regression_gpt
 from helpers.gpt import GPT, RegressionGPT
 
@@ -242,5 +242,5 @@ def test_a_missing_file_is_said_in_words(tmp_path):
 
 
 def test_the_learning_rate_rises_then_falls():
-    rate = [regression_gpt.warm_then_cosine(t / 100) for t in range(101)]
+    rate = [training.warm_then_cosine(t / 100) for t in range(101)]
     assert rate[0] == 0.0 and rate[-1] == 0.0 and rate.index(max(rate)) == 5

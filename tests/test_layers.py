@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "metrics": set(),
     "similarity": {"checks"},
     "finetuning": {"checks", "gpt", "language"},
-    "comparison": {"finetuning", "gpt", "language", "similarity"},
+    "comparison": {"finetuning", "gpt", "language", "similarity", "softmax"},
     "plotting": set(),
     "published": set(),
     "constructions": {"checks", "attention", "tasks"},

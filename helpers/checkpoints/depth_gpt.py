@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from helpers import checks, tasks, training
-from helpers.checkpoints.regression_gpt import frozen, warm_then_cosine
+from helpers.checkpoints.regression_gpt import frozen
 from helpers.gpt import RegressionGPT
 
 FILE = Path(__file__).with_suffix(".pt")
@@ -49,7 +49,7 @@ def train(model: RegressionGPT, iterations: int = ITERATIONS, *, seed: int = 0, 
     """Train a model in place; the history of its training, `keep` as in `training.fit`."""
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     return training.fit(
-        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=warm_then_cosine, keep=keep
+        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, keep=keep
     )
 
 

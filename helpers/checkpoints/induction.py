@@ -32,11 +32,6 @@ def untrained(n_layers: int, seed: int = 0) -> AttentionOnly:
     return AttentionOnly(V, L, n_layers=n_layers, seed=seed)
 
 
-def warm_then_cosine(done: float) -> float:
-    """The learning rate rises over the first twentieth of the run, then falls to 0."""
-    return min(1.0, 20 * done) * training.cosine(done)
-
-
 def train(
     model: AttentionOnly, iterations: int = ITERATIONS, *, periods: tuple[int, int] = PERIODS, seed: int = 0, **fit
 ) -> training.History:
@@ -47,7 +42,7 @@ def train(
         return induction.losses(model(words), words).mean()
 
     optimizer = torch.optim.Adam(model.parameters(), LR, betas=(0.9, 0.98))
-    return training.fit(model, loss, optimizer, iterations, seed=seed, schedule=warm_then_cosine, **fit)
+    return training.fit(model, loss, optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, **fit)
 
 
 def load(seed: int = 0, *, folder: Path = FOLDER) -> dict[int, snapshots.Film]:

@@ -49,17 +49,12 @@ def loss(model: RegressionGPT, seed: int) -> Tensor:
     return ((model.path(*p[:3]) - truth).square() / d[:, None, None]).mean()
 
 
-def warm_then_cosine(done: float) -> float:
-    """The learning rate rises over the first twentieth of the run, then falls to 0."""
-    return min(1.0, 20 * done) * training.cosine(done)
-
-
 def train(iterations: int = ITERATIONS, *, seed: int = 0, keep: str | Path | None = None):
     """The model, frozen, and the history of its training; `keep` as in `training.fit`."""
     model = RegressionGPT(D_X, longest=LONGEST, seed=seed)
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     history = training.fit(
-        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=warm_then_cosine, keep=keep
+        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, keep=keep
     )
     return frozen(model), history
 

@@ -6,7 +6,7 @@ import functools
 
 import torch
 
-from helpers import constructions, learners, metrics, tasks, training
+from helpers import closed_forms, constructions, learners, metrics, tasks, training
 from helpers.transformer import LinearTransformer
 from helpers.verdicts import (
     EXACT,
@@ -21,7 +21,7 @@ from helpers.verdicts import (
     over_seeds,
 )
 
-ETA = 120 / 19.8  # the best single step for N = d = 10, x from U(-1/2, 1/2)
+ETA = closed_forms.best_step(N=10, d_x=10, inputs="uniform")
 
 
 def _diagonal_prompts(N: int, d_x: int, seed: int, *, inputs: str = "uniform", B: int = 2000):
