@@ -76,6 +76,14 @@ def test_the_order_is_that_of_the_prompt_and_each_demonstration_is_used_once():
     assert len(finetuning.finetune(model, k.demos, Recipe(), watch=lambda *_: 1)[1]) == (k.prompts().shape[1] - 4) // 5
 
 
+def test_weights_that_were_watched_stay_as_they_were_then():
+    model, demos = small(), tasks().demos
+    end, kept = finetuning.finetune(model, demos, Recipe(0.5), watch=lambda i, W, G: W)
+    for i, weights in enumerate((*kept[1:], end), start=1):
+        assert gap(weights, by_a_plain_loop(model, demos[:, :i], 0.5)) <= EXACT
+    assert all(torch.equal(W, kept[0][name]) for name, W in finetuning.start(model, Recipe(), len(demos)).items())
+
+
 def test_the_fine_tuned_model_is_asked_as_any_model():
     model, episode = small(), tasks()
     copies = by_a_plain_loop(model, episode.demos, 0.5)

@@ -178,3 +178,8 @@ def test_bad_input_is_refused():
         similarity.kendall(torch.ones(3, 1), torch.ones(3, 1))
     with pytest.raises(ValueError, match="n: expected a whole number of at least 2"):
         similarity.kendall_sd(1)
+
+
+def test_lift_is_how_far_recall_is_on_the_way_from_chance_to_one():
+    recall = similarity.rec2ftp(torch.tensor([[3.0, 4.0, 4.0, 8.0]]))  # both, FT, ICL, wrong at zero-shot
+    assert [part.item() for part in recall] == pytest.approx([3 / 4, 4 / 8, (3 / 4 - 4 / 8) / (1 - 4 / 8), 3 / 5])
