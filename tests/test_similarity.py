@@ -181,5 +181,5 @@ def test_bad_input_is_refused():
 
 
 def test_lift_is_how_far_recall_is_on_the_way_from_chance_to_one():
-    recall = similarity.rec2ftp(torch.tensor([[3.0, 4.0, 4.0, 8.0]]))  # both, FT, ICL, wrong at zero-shot
-    assert [part.item() for part in recall] == pytest.approx([3 / 4, 4 / 8, (3 / 4 - 4 / 8) / (1 - 4 / 8), 3 / 5])
+    recall = similarity.rec2ftp(torch.tensor([[3.0, 4.0, 4.0, 16.0]]))  # both, FT, ICL, wrong at zero-shot
+    assert [part.item() for part in recall] == pytest.approx([3 / 4, 1 / 4, (3 / 4 - 1 / 4) / (1 - 1 / 4), 3 / 5])
