@@ -5,252 +5,233 @@
     python -m helpers.language_models --model PATH --data FILE.jsonl   # a folder on this machine, data of your own
     (a line of FILE.jsonl: {"text": "We laughed a lot.", "label": "Positive"}; without --data, 64 such sentences)
 
-The same demonstrations are once a context and once training data, as in Dai et al. 2022: SGD on the projections of keys
-and values, a step for each demonstration, in the context's order. In a notebook:
+The same demonstrations are once a context and once training data, as in Dai et al. 2023: SGD on the projections of keys
+and values, a step for each demonstration, in the context's order. Several sets of demonstrations give intervals,
+--untrained adds the same model with random weights, and --keep goes on where it was stopped. In a notebook:
 
-    model, tokenizer = language_models.load("gpt2")
-    print(language_models.compare(model, tokenizer, sentences.sentiment(), k=8, rates=(0.01, 0.1)))
+    model, tokenizer = pretrained.load("gpt2")
+    print(language_models.table(language_models.compare(model, tokenizer, sentences.sentiment(), k=8)))
 
-Nothing is downloaded unless you ask for it, and no code that comes with a model is run.
+The measures are those of `similarity`. Attention's scores are taken as the logarithms of its weights, so each row of
+them is known but for a constant: enough for the centred SimAM and for orders, which is why the raw SimAM, which such a
+constant moves, is not among them. Where positions are relative (Llama, GPT-NeoX), a context changes no score of the
+first layer: its SimAM Δ is a cosine of rounding.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers import sentences, similarity
+from helpers import checks, comparison, pretrained, sentences, similarity
+from helpers.pretrained import Reading
 from helpers.sentences import Example
 
-TEMPLATE = "Sentence: {text} Label:"  # of Dai et al. 2022 for SST2; the label follows, after a space
-BETWEEN = "\n"  # two demonstrations
+OF_UPDATES = ("SimAOU", "SimAOU, normalised", "its floor", "SimAOU, per query")
+OF_SCORES = ("SimAM, centred", "SimAM, before FT", "SimAM Δ, centred")
+ORDERS = ("queries", "inputs")
 
 
-class Reading(NamedTuple):
-    """What a model made of Q queries: right (Q,), and the attention output (Q, layers, d_model) where it answers."""
+class Comparison(NamedTuple):
+    """S sets of k demonstrations and R learning rates: who was right, and how alike the L layers are."""
 
-    right: Tensor
-    outputs: Tensor
-
-
-class Row(NamedTuple):
-    """One line of the comparison, as `similarity` defines its measures; the last four are of fine-tuning only."""
-
-    name: str
-    accuracy: float
-    rec2ftp: float | None = None  # of what fine-tuning put right, the share that the context puts right, too
-    chance: float | None = None  # the same share, were the two independent: of what was wrong
-    sim_aou: float | None = None  # the cosine of the two updates of the attention outputs
-    sim_aou_norm: float | None = None  # the same as first published: outputs set to length 1 before
+    k: int
+    rates: tuple[float, ...]
+    zsl: Tensor  # (S, Q)
+    icl: Tensor  # (S, Q)
+    ft: Tensor  # (S, R, Q)
+    alike: dict[str, Tensor]  # each (S, R, L)
 
 
-def load(name: str | Path, *, download: bool = False):
-    """The model, frozen, in float32, and its tokenizer; `name` is a folder, or a model's name on the Hub.
+class Asked(NamedTuple):
+    """The same queries, asked in three ways."""
 
-    Without `download` only what is on this machine is looked at. Code that comes with a model is never run.
-    """
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError:
-        raise ImportError('transformers is not installed: pip install -e ".[lm]" brings it.') from None
-    options = {"local_files_only": not download, "trust_remote_code": False}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=torch.float32, **options)
-        tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
-    except OSError as error:
-        hint = "" if download else " To fetch it from the Hub, pass download=True (--download)."
-        reason = str(error).splitlines()[0]
-        raise FileNotFoundError(f"model: {name} was not found whole on this machine.{hint} ({reason})") from error
-    except ValueError as error:
-        raise ValueError(f"model: {name} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model.eval().requires_grad_(False), tokenizer
+    zsl: Reading
+    ft: Reading
+    icl: Reading
+
+    def updates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """h_ICL, h_FT, h_ZSL, each (1, Q, L, d), as `comparison.METRICS` want them."""
+        return self.icl.updates[None], self.ft.updates[None], self.zsl.updates[None]
+
+    def scores(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of each query, m_ICL, m_FT, m_ZSL, each (L, H, own): of the query's own tokens."""
+        own = [_shared_end(*tokens) for tokens in zip(self.icl.tokens, self.zsl.tokens, strict=True)]
+        rows = zip(*(part.scores for part in (self.icl, self.ft, self.zsl)), strict=True)
+        return [tuple(m[..., -n:] for m in row) for row, n in zip(rows, own, strict=True)]
 
 
-def key_value_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
-    """The weights and biases that make keys and values, each with a mask that is 0 where it makes queries instead.
-
-    Known: projections of their own, k_proj and v_proj (Llama, Qwen, Mistral, OPT, …); c_attn of GPT-2, whose columns
-    are queries, keys, values; query_key_value of GPT-NeoX, whose rows are these three for the first head, then for the
-    second, and so on.
-    """
-    kind, found = model.config.model_type, []
-    for name, W in model.named_parameters():
-        part = name.split(".")[-2]
-        if part in ("k_proj", "v_proj"):
-            found.append((W, torch.ones(())))
-        elif part == "c_attn" and kind == "gpt2":
-            found.append((W, (torch.arange(W.shape[-1]) >= W.shape[-1] // 3).float()))
-        elif part == "query_key_value" and kind == "gpt_neox":
-            head = len(W) // (3 * model.config.num_attention_heads)
-            mask = (torch.arange(len(W)) // head % 3 > 0).float()
-            found.append((W, mask.view(-1, *[1] * (W.ndim - 1))))
-    if not found:
-        raise ValueError(
-            f"model: no key and value projections found in a {kind}: expected k_proj and v_proj (Llama, Qwen, OPT, …), "
-            "GPT-2's c_attn or GPT-NeoX's query_key_value."
-        )
-    return found
-
-
-def attention_outputs(model: nn.Module) -> list[nn.Module]:
-    """In each layer, the projection at the end of attention, whose output is added to the tokens."""
-    ends = ("attn.c_proj", "attention.dense", "attn.o_proj", "attn.out_proj", "attention.out_proj", "attn.dense")
-    found = [module for name, module in model.named_modules() if name.endswith(ends)]
-    if len(found) != model.config.num_hidden_layers:
-        raise ValueError(
-            f"model: expected an attention output in each of {model.config.num_hidden_layers} layers of a "
-            f"{model.config.model_type}, found {len(found)}, looking for {', '.join(ends)}."
-        )
-    return found
-
-
-def _told(example: Example) -> str:
-    return f"{TEMPLATE.format(text=example.text)} {example.label}"
-
-
-def _rows(model, tokenizer, context: str, query: Example, labels: Sequence[str]) -> tuple[list[list[int]], int]:
-    """The tokens of a prompt with each label in turn, and how many of them come before the label."""
-    prompt = context + TEMPLATE.format(text=query.text)
-    start, *rows = (tokenizer(prompt + end)["input_ids"] for end in ("", *(f" {label}" for label in labels)))
-    if len(set(map(tuple, rows))) < len(labels):
-        raise ValueError(f"labels: the model's tokenizer does not tell {', '.join(labels)} apart: rename them.")
-    n = len(os.path.commonprefix([start, *rows]))  # a tokenizer may join the prompt's last token to the label
-    most = getattr(model.config, "max_position_embeddings", None)
-    if most and max(map(len, rows)) > most:
-        raise ValueError(f"k: a prompt has {max(map(len, rows))} tokens, but the model reads {most}: take fewer.")
-    return rows, n
-
-
-@torch.no_grad()
-def ask(model, tokenizer, queries: Sequence[Example], labels: Sequence[str], demos: Sequence[Example] = ()) -> Reading:
-    """Put queries to the model, after demonstrations or, without any, zero-shot.
-
-    Its answer is the label whose tokens have the greatest mean log-probability. Attention outputs are read at the last
-    token before the label, the one that predicts it.
-    """
-    context = "".join(_told(demo) + BETWEEN for demo in demos)
-    right, outputs = [], []
-    for query in tqdm(queries, desc="asking", leave=False):
-        rows, n = _rows(model, tokenizer, context, query, labels)
-        passes = {}  # labels of one token share a pass
-        for row in rows:
-            if tuple(row[:-1]) not in passes:
-                passes[tuple(row[:-1])] = _logits_and_outputs(model, row[:-1], n - 1)
-        scores = [_mean_log_p(passes[tuple(row[:-1])][0], row, n) for row in rows]
-        right.append(labels[int(torch.stack(scores).argmax())] == query.label)
-        outputs.append(passes[tuple(rows[0][:-1])][1])
-    return Reading(torch.tensor(right), torch.stack(outputs))
-
-
-def _logits_and_outputs(model, tokens: list[int], at: int) -> tuple[Tensor, Tensor]:
-    """Logits (T, V), and the attention outputs (layers, d_model) at one token."""
-    kept = []
-    hooks = [end.register_forward_hook(lambda module, x, y: kept.append(y[0, at])) for end in attention_outputs(model)]
-    try:
-        return model(torch.tensor([tokens])).logits[0], torch.stack(kept)
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _mean_log_p(logits: Tensor, row: list[int], n: int) -> Tensor:
-    return -F.cross_entropy(logits[n - 1 :], torch.tensor(row[n:]))
-
-
-@contextlib.contextmanager
-def finetuned(model, tokenizer, demos: Sequence[Example], lr: float) -> Iterator[None]:
-    """Within a `with`, the model is fine-tuned on the demonstrations; afterwards it is what it was.
-
-    One step of SGD for each demonstration, in their order, on keys and values only: W <- W - lr * dL/dW with the mean
-    of -log p over all tokens of the demonstration, as a language model is trained (Dai et al. 2022).
-    """
-    weights = key_value_weights(model)
-    before = [W.detach().clone() for W, _ in weights]
-    try:
-        for W, _ in weights:
-            W.requires_grad_(True)
-        for demo in demos:
-            tokens = torch.tensor([tokenizer(_told(demo))["input_ids"]])
-            loss = F.cross_entropy(model(tokens[:, :-1]).logits[0], tokens[0, 1:])
-            slopes = torch.autograd.grad(loss, [W for W, _ in weights])
-            with torch.no_grad():
-                for (W, mask), slope in zip(weights, slopes, strict=True):
-                    W -= lr * mask * slope
-        yield
-    finally:
-        with torch.no_grad():
-            for (W, _), old in zip(weights, before, strict=True):
-                W.requires_grad_(False).copy_(old)
+def _shared_end(tokens: list[int], other: list[int]) -> int:
+    return len(os.path.commonprefix([tokens[::-1], other[::-1]]))
 
 
 def compare(
-    model, tokenizer, examples: Sequence[Example], *, k: int = 8, rates: Sequence[float] = (0.01, 0.1), seed: int = 0
-) -> list[Row]:
-    """The same queries zero-shot, after k demonstrations, and fine-tuned on these with each of the learning rates."""
-    demos, queries = sentences.split(examples, k, seed)
-    labels = sorted({example.label for example in examples})
-    zero, few = (ask(model, tokenizer, queries, labels, context) for context in ((), demos))
-    rows = [Row("zero-shot", _share(zero.right)), Row(f"{k} demonstrations", _share(few.right))]
-    for lr in rates:
-        with finetuned(model, tokenizer, demos, lr):
-            rows.append(_beside(f"fine-tuned, lr {lr:g}", zero, few, ask(model, tokenizer, queries, labels)))
-    return rows
+    model,
+    tokenizer,
+    examples: Sequence[Example],
+    *,
+    k: int = 8,
+    rates: Sequence[float] = (0.01, 0.1),
+    sets: int = 8,
+    seed: int = 0,
+    keep: str | Path | None = None,
+) -> Comparison:
+    """For each of several sets of k examples: all others zero-shot, after these, and fine-tuned on these.
 
-
-def _beside(name: str, zero: Reading, few: Reading, tuned: Reading) -> Row:
-    counts = similarity.corrections(*(reading.right[None] for reading in (zero, tuned, few)))
-    recall = similarity.rec2ftp(counts)
-    h = [reading.outputs for reading in (few, tuned, zero)]
-    alike = [similarity.sim_aou(*h, normalised=normalised).mean().item() for normalised in (False, True)]
-    return Row(name, _share(tuned.right), recall.recall.item(), recall.chance.item(), *alike)
-
-
-def _share(right: Tensor) -> float:
-    return right.double().mean().item()
-
-
-def table(rows: Sequence[Row]) -> str:
-    """The comparison as text.
-
-    >>> print(table([Row("zero-shot", 0.5), Row("fine-tuned, lr 0.1", 0.75, 0.9, 0.8, 0.1, 0.2)]))
-                          accuracy   Rec2FTP    chance    SimAOU  SimAOU norm.
-    zero-shot                0.500
-    fine-tuned, lr 0.1       0.750     0.900     0.800     0.100         0.200
+    `keep` names a file in which each set is saved when it is done; the same call again goes on from there.
     """
-    lines = [f"{'':20}{'accuracy':>10}{'Rec2FTP':>10}{'chance':>10}{'SimAOU':>10}{'SimAOU norm.':>14}"]
-    for name, *numbers in rows:
-        cells = ["" if number is None else f"{number:.3f}" for number in numbers]
-        lines.append(f"{name:20}{cells[0]:>10}{cells[1]:>10}{cells[2]:>10}{cells[3]:>10}{cells[4]:>14}".rstrip())
-    return "\n".join(lines)
+    checks.count("k", k, least=2)
+    checks.count("sets", sets, least=2)
+    labels = sorted({example.label for example in examples})
+    run, done = _what(model, examples, k, rates, seed), []
+    if keep and Path(keep).exists():
+        done = _kept(keep, run)[:sets]
+    alone = pretrained.ask(model, tokenizer, examples, labels)
+    where = {example: i for i, example in enumerate(examples)}
+    for s in tqdm(range(len(done), sets), desc="demonstration sets"):
+        demos, queries = sentences.split(examples, k, seed + s)
+        zsl = _some(alone, [where[query] for query in queries])
+        done.append(_one_set(model, tokenizer, demos, queries, labels, rates, zsl))
+        if keep:
+            _keep(keep, run, done)
+    found = {name: torch.stack([one[name] for one in done]) for name in done[0]}
+    right = (found.pop(name) for name in ("zsl", "icl", "ft"))
+    return Comparison(k, tuple(rates), *right, _with_orders(found))
+
+
+def _some(reading: Reading, rows: list[int]) -> Reading:
+    return Reading(*(part[rows] if isinstance(part, Tensor) else [part[i] for i in rows] for part in reading))
+
+
+def _one_set(model, tokenizer, demos, queries, labels, rates, zsl: Reading) -> dict[str, Tensor]:
+    icl, each = pretrained.ask(model, tokenizer, queries, labels, demos), []
+    for lr in rates:
+        with pretrained.finetuned(model, tokenizer, demos, lr) as heard:
+            ft = pretrained.ask(model, tokenizer, queries, labels)
+        orders = {name: torch.einsum("qld,kld->qlk", getattr(ft, name), getattr(heard, name)) for name in ORDERS}
+        each.append({"ft": ft.right} | _alike(Asked(zsl, ft, icl)) | orders)
+    each = {name: torch.stack([one[name] for one in each]) for name in each[0]}
+    return {"zsl": zsl.right, "icl": icl.right, "order": _listened(tokenizer, demos, icl)} | each
+
+
+def _alike(asked: Asked) -> dict[str, Tensor]:
+    """Each measure (L,), a mean over queries, and heads."""
+    found = {name: comparison.METRICS[name](asked).mean((0, 1)) for name in OF_UPDATES}
+    of_scores = [
+        torch.stack([similarity.sim_am(*pair, centred=True) for pair in ((icl, ft), (icl, zsl), (icl, ft, zsl))])
+        for icl, ft, zsl in asked.scores()
+    ]  # Q of (3, L, H)
+    return found | dict(zip(OF_SCORES, torch.stack(of_scores).mean((0, -1)), strict=True))
+
+
+def _listened(tokenizer, demos: Sequence[Example], icl: Reading) -> Tensor:
+    """How much of each query's attention each demonstration has (Q, L, k): its tokens' mean score, over all heads."""
+    ends = [len(tokenizer(pretrained.context_of(demos[:i]))["input_ids"]) for i in range(len(demos) + 1)]
+    spans = list(zip(ends, ends[1:], strict=False))
+    return torch.stack(
+        [torch.stack([m.sum(1)[:, start:end].mean(1) for start, end in spans], dim=-1) for m in icl.scores]
+    )
+
+
+def _with_orders(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Kendall's tau between the context's order of its demonstrations and fine-tuning's, of these and of another set.
+
+    Fine-tuning's is how much each demonstration is like the query: in the inputs of attention, which is how a change of
+    weights by SGD, a sum of e x^T, reads it; or in the queries (Dai et al.).
+    """
+    icl = found.pop("order")[:, None]  # (S, 1, Q, L, k)
+    for name in ORDERS:
+        ft = found.pop(name)  # (S, R, Q, L, k)
+        for title, order in ((f"Kendall, {name}", ft), (f"  {name} of another set", ft.roll(1, dims=0))):
+            found[title] = similarity.kendall(icl.expand_as(order), order).nanmean(2)
+    return found
+
+
+# --- kept on the way --------------------------------------------------------------------------------------------
+
+
+def _what(model, examples, k, rates, seed) -> dict:
+    """What a kept file must agree with, to go on from it."""
+    weights = float(sum(W.double().sum() for W in model.parameters()))
+    return {"weights": weights, "examples": [list(e) for e in examples], "k": k, "rates": list(rates), "seed": seed}
+
+
+def _keep(keep: str | Path, run: dict, done: list[dict[str, Tensor]]) -> None:
+    beside = Path(f"{keep}.part")  # whoever stops it here still has the file of before
+    torch.save({"run": run, "done": done}, beside)
+    os.replace(beside, keep)
+
+
+def _kept(keep: str | Path, run: dict) -> list[dict[str, Tensor]]:
+    saved = torch.load(keep, weights_only=True)
+    of = saved["run"] if isinstance(saved, dict) and "run" in saved else {}
+    differs = [name for name in run if of.get(name) != run[name]]
+    if differs:
+        raise ValueError(f"keep: {keep} holds another comparison ({', '.join(differs)} differ): use a new name.")
+    return saved["done"]
+
+
+# --- shown ------------------------------------------------------------------------------------------------------
+
+
+def table(found: Comparison) -> str:
+    """The comparison as text: means over the sets with 95 % intervals; of similarities, the mean over the layers."""
+    S, R, Q = found.ft.shape
+    L = next(iter(found.alike.values())).shape[-1]
+    counts = torch.stack([similarity.corrections(found.zsl, found.ft[:, r], found.icl) for r in range(R)])
+    lines = [
+        f"{S} sets of {found.k} demonstrations, {Q} queries each; means with 95 % intervals over the sets.",
+        f"Similarities: means over {L} layers.",
+        "",
+        _line("accuracy, zero-shot", [found.zsl.double().mean(1)]),
+        _line("accuracy, in context", [found.icl.double().mean(1)]),
+        "",
+        f"{'learning rate':26}" + "".join(f"{lr:<22g}" for lr in found.rates).rstrip(),
+        _line("accuracy, fine-tuned", found.ft.double().mean(2).T),
+        _line("Rec2FTP", counts, lambda drawn: similarity.rec2ftp(drawn).recall),
+        _line("  by chance", counts, lambda drawn: similarity.rec2ftp(drawn).chance),
+    ]
+    return "\n".join(lines + [_line(name, values.mean(2).T) for name, values in found.alike.items()])
+
+
+def _line(name: str, columns: Sequence[Tensor], statistic=None) -> str:
+    spans = [similarity.bootstrap(values, statistic) for values in columns]
+    return f"{name:26}" + "".join(f"{'{:.2f} [{:.2f}, {:.2f}]'.format(*span):22}" for span in spans).rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.language_models", description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a folder, or a model's name on the Hub")
     parser.add_argument("--download", action="store_true", help="fetch the model from the Hub if it is not here")
+    parser.add_argument("--untrained", action="store_true", help="then the same with random weights, as a control")
     parser.add_argument(
         "--data", default=sentences.SENTIMENT, help='JSON lines {"text": …, "label": …}; else 64 sentences'
     )
-    parser.add_argument("--k", type=int, default=8, help="demonstrations")
+    parser.add_argument("--k", type=int, default=8, help="demonstrations in a set")
+    parser.add_argument("--sets", type=int, default=8, help="sets of demonstrations")
     parser.add_argument("--rates", type=float, nargs="+", default=(0.001, 0.01, 0.1), help="learning rates")
     parser.add_argument("--seed", type=int, default=0, help="which demonstrations")
+    parser.add_argument("--keep", help="a file to save each set in, and to go on from")
     given = parser.parse_args(arguments)
     try:
         examples = sentences.read(given.data)
-        model, tokenizer = load(given.model, download=given.download)
-        rows = compare(model, tokenizer, examples, k=given.k, rates=given.rates, seed=given.seed)
+        model, tokenizer = pretrained.load(given.model, download=given.download)
+        models = {"": model} | ({"untrained": pretrained.untrained(model)} if given.untrained else {})
+        for name, each in models.items():
+            keep = given.keep and " ".join([given.keep, name]).strip()
+            found = compare(
+                each, tokenizer, examples, k=given.k, rates=given.rates, sets=given.sets, seed=given.seed, keep=keep
+            )
+            print(f"{given.model} {name}".strip(), table(found), sep="\n", end="\n\n")
     except (ImportError, OSError, ValueError) as error:
         parser.error(str(error))
-    print(table(rows))
 
 
 if __name__ == "__main__":
