@@ -149,7 +149,11 @@ def _one_a_layer(model: nn.Module, found: list, what: str, names: Sequence[str])
 
 
 def told(example: Example) -> str:
-    """A demonstration: the sentence, and its label."""
+    """A demonstration: the sentence, and its label.
+
+    >>> told(Example("We laughed a lot.", "Positive"))
+    'Sentence: We laughed a lot. Label: Positive'
+    """
     return f"{TEMPLATE.format(text=example.text)} {example.label}"
 
 

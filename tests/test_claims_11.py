@@ -26,12 +26,7 @@ def over_seeds(notebook, kind, name):
 @pytest.mark.parametrize("seed", range(3))
 def test_trained_models_learn_from_the_prompt_and_from_fine_tuning(notebook, seed):
     zsl, ft, icl = accuracies(notebook, "trained", seed)
-    assert abs(zsl - 0.5) < 0.1 and icl > zsl + 0.3 and ft > zsl + 0.1
-
-
-def test_fine_tuning_is_worth_twenty_points(notebook):
-    zsl, ft, _ = torch.tensor([accuracies(notebook, "trained", seed) for seed in range(3)]).mean(0)
-    assert ft > zsl + 0.2
+    assert abs(zsl - 0.5) < 0.1 and icl > zsl + 0.3 and ft > zsl + 0.2
 
 
 def test_four_classes_are_learned_and_fixed_meanings_never_overridden(notebook):
@@ -47,9 +42,9 @@ def test_four_classes_are_learned_and_fixed_meanings_never_overridden(notebook):
 
 
 def test_the_common_optimizer_is_late_or_fails():
-    muon = [gpts.curves("Muon", seed)[0][-1, 0] for seed in range(3)]
-    adam, labels_only = (gpts.curves(recipe)[0][-1, 0] for recipe in ("AdamW", "AdamW, labels only"))
-    assert min(muon) > 0.85 and 0.6 < adam < min(muon) - 0.1 and labels_only < 0.6
+    muon, labels_only, adam = ([gpts.curves(how, seed)[0][-1, 0] for seed in range(3)] for how in gpts.RECIPES)
+    assert min(muon) > 0.85 and max(labels_only) < 0.6
+    assert max(adam) < min(muon) - 0.05 and max(adam) - min(adam) > 0.3  # one seed of three has not even begun
 
 
 @pytest.mark.parametrize("seed", range(3))

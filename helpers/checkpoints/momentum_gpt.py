@@ -1,0 +1,140 @@
+"""Does momentum attention learn more from a prompt? The GPTs of language_gpt, with an average of values in each head.
+
+    python -m helpers.checkpoints.momentum_gpt
+
+trains them anew, three seeds of three kinds, in about 4 minutes each on one free core, and writes momentum_gpt.pt: how
+they did in training, and what they get right at its end. If it was interrupted, the same command goes on.
+
+MoAttn (Dai et al. 2023) adds to what a head reads at token t the sum over i < t of beta^(t - i) v_i. No query and no key
+is in it: it is a fixed filter of the values. So it has a control, which is a filter, too, but not momentum: four taps a
+head that start at 0 and are learned. All else is as in `language_gpt`: data, loss, optimizers, seeds.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from helpers import language, training
+from helpers.checkpoints import language_gpt
+from helpers.gpt import LanguageGPT
+
+FILTERS = ("MoAttn, 0.5", "MoAttn, 0.9", "4 taps, learned")  # with beta
+TASKS, QUERIES, SHOTS = 256, 4, (4, 8, 32)  # tried at the end, for 2 and for 4 classes
+FOLDER, FILE = Path(__file__).parent, "momentum_gpt.pt"
+
+
+def with_filter(model: LanguageGPT, kind: str) -> LanguageGPT:
+    """Add to each head's reading at token t the sum over j >= 1 of f_j v_(t-j), in all layers, from now on.
+
+    f_j is beta^j; or, if learned, one of 4 taps of each head.
+    """
+    if kind not in FILTERS:
+        raise ValueError(f"kind: expected one of {'; '.join(FILTERS)}, got {kind!r}.")
+    n_heads = len(model.core.slopes)
+    for block in model.core.blocks:
+        if kind.startswith("MoAttn"):
+            taps = float(kind.split()[1]) ** torch.arange(1.0, 1000)[None]  # later ones are 0 to round-off
+        else:
+            block.taps = nn.Parameter(torch.zeros(n_heads, 1, 4))
+            taps = block.taps
+        _add_filter(block, taps, n_heads)
+    return model
+
+
+def _add_filter(block: nn.Module, taps: Tensor, n_heads: int) -> None:
+    values = []
+
+    def at_projection(layer, arguments, out):
+        values.append(out.unflatten(-1, (3, n_heads, -1))[..., 2, :, :].transpose(1, 2))  # (B, H, T, d_k)
+
+    def before_P(layer, arguments):
+        return (arguments[0] + filtered(values.pop(), taps).transpose(1, 2).flatten(2),)
+
+    block.W_QKV.register_forward_hook(at_projection)
+    block.P.register_forward_pre_hook(before_P)
+
+
+def filtered(v: Tensor, taps: Tensor) -> Tensor:
+    """Sum over j = 1, …, J of taps_j v_(t-j), for values (B, H, T, d_k) and taps (…, J), one row for all heads or one each.
+
+    >>> filtered(torch.tensor([1.0, 0, 0, 2]).view(1, 1, 4, 1), torch.tensor([[0.5, 0.25]])).flatten().tolist()
+    [0.0, 0.5, 0.25, 0.0]
+    """
+    T, taps = v.shape[2], nn.functional.pad(taps.flatten(0, -2), (1, 0))  # lag 0 counts nothing
+    lag = torch.arange(T)[:, None] - torch.arange(T)
+    reach = (lag > 0) & (lag < taps.shape[-1])
+    return (taps[:, lag.clamp(0, taps.shape[-1] - 1)] * reach) @ v
+
+
+def train(
+    kind: str, iterations: int = language_gpt.ITERATIONS, *, seed: int = 0, keep: str | Path | None = None
+) -> tuple[LanguageGPT, training.History]:
+    """As `language_gpt.train`, by its first recipe, of a model with a filter."""
+    model = with_filter(LanguageGPT(language.VOCABULARY, seed=seed), kind)
+    history = training.fit(
+        model,
+        lambda s: language_gpt.loss(model, language_gpt.sequences(s)),
+        language_gpt.optimizer(model, "Muon"),
+        iterations,
+        seed=seed,
+        schedule=language_gpt.warm_then_down,
+        watch=lambda t: language_gpt.progress(model) if t % language_gpt.EVERY == 0 else None,
+        keep=keep,
+    )
+    return language_gpt.frozen(model), history
+
+
+@torch.no_grad()
+def tried(model: LanguageGPT) -> Tensor:
+    """The share of queries answered right (2, TASKS, 3): of unseen tasks of 2 and 4 classes, after SHOTS."""
+    found = []
+    for C in (2, 4):
+        episode = language.few_shot(language.draw(TASKS, C, seed=31), max(SHOTS), QUERIES, seed=32)
+        for k in SHOTS:
+            logits = torch.cat([model(rows)[:, -1] for rows in episode.first(k).prompts().split(256)])
+            found.append((language.answers(logits, episode) == episode.target).float().mean(1))
+    return torch.stack(found, 1).unflatten(1, (2, len(SHOTS))).transpose(0, 1)
+
+
+def load(kind: str, seed: int = 0, *, folder: str | Path = FOLDER) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one run: accuracies (41, 2) on the way, as `language_gpt.progress`; losses (40,); and what `tried` says.
+
+    `kind` is one of FILTERS, or "none", the models of `language_gpt`.
+
+    >>> [part.shape for part in load("MoAttn, 0.9", seed=1)]
+    [torch.Size([41, 2]), torch.Size([40]), torch.Size([2, 256, 3])]
+    """
+    file = Path(folder) / FILE
+    if not file.exists():
+        raise FileNotFoundError(f"there is no {file}: `python -m helpers.checkpoints.momentum_gpt` makes it.")
+    kept = torch.load(file, weights_only=True)
+    if f"{kind} {seed}" not in kept:
+        raise ValueError(f"kind, seed: expected one of {'; '.join(kept)}, got {kind} {seed}.")
+    return kept[f"{kind} {seed}"]
+
+
+def main(folder: Path = FOLDER, iterations: int = language_gpt.ITERATIONS) -> None:
+    """Do all runs, and write what became of them. A run that was stopped goes on."""
+    torch.set_num_threads(1)
+    kept = {}
+    for seed in language_gpt.SEEDS:
+        kept[f"none {seed}"] = (*language_gpt.curves(seed=seed), tried(language_gpt.load(seed)))
+    for kind, seed in product(FILTERS, language_gpt.SEEDS):
+        start, run = time.process_time(), folder / f"momentum_gpt_{kind}_{seed}.run"
+        model, history = train(kind, iterations, seed=seed, keep=run)
+        losses = history.losses.reshape(-1, language_gpt.EVERY).mean(1)
+        kept[f"{kind} {seed}"] = torch.tensor(history.watched), losses, tried(model)
+        seen = ", ".join(f"{right:.3f}" for right in kept[f"{kind} {seed}"][2][..., -1].mean(1))
+        print(f"{kind}, seed {seed}: {seen}, {time.process_time() - start:.0f} s of CPU", flush=True)
+    torch.save(kept, folder / FILE)
+    for run in folder.glob("momentum_gpt_*.run"):
+        run.unlink()
+
+
+if __name__ == "__main__":
+    main()
