@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,15 +22,16 @@ from helpers.sentences import Example
 
 TEMPLATE = "Sentence: {text} Label:"  # of Dai et al. 2023 for SST2; the label follows, after a space
 BETWEEN = "\n"  # two demonstrations
+NOTHING = math.log(torch.finfo(torch.float32).tiny)  # the score of a token that is not attended to at all
 
 
 class Reading(NamedTuple):
     """What a model of L layers made of Q queries; but for `right`, at the last token before the label."""
 
     right: Tensor  # (Q,): whether it found the label
-    updates: Tensor  # (Q, L, d): what attention adds to the tokens
+    updates: Tensor  # (Q, L, d): what attention says, after its last projection
     inputs: Tensor  # (Q, L, d): what attention gets
-    queries: Tensor  # (Q, L, d_q): what it asks, before any rotation for the position
+    queries: Tensor  # (Q, L, d_q): what it asks, as its projection makes them (before a norm, or a rotation)
     tokens: list[list[int]]  # Q lists of T tokens, up to this one
     scores: list[Tensor]  # Q of (L, H, T): logarithms of its attention, which are the scores but for a constant a row
 
@@ -63,12 +65,21 @@ def load(name: str | Path, *, download: bool = False):
         )
         tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
     except OSError as error:
-        hint = "" if download else " To fetch it from the Hub, pass download=True (--download)."
-        reason = str(error).splitlines()[0]
-        raise FileNotFoundError(f"model: {name} was not found whole on this machine.{hint} ({reason})") from error
-    except ValueError as error:
-        raise ValueError(f"model: {name} cannot be loaded: {str(error).splitlines()[0]}") from error
+        wrong = (
+            "could not be fetched."
+            if download
+            else ("was not found whole on this machine. To fetch it from the Hub, pass download=True (--download).")
+        )
+        raise FileNotFoundError(f"model: {name} {wrong} ({_first_line(error)})") from error
+    except Exception as error:  # files can be broken in as many ways as there are formats
+        raise ValueError(f"model: {name} cannot be loaded: {_first_line(error)}") from error
+    if not tokens_of(tokenizer, TEMPLATE):
+        raise ValueError(f"model: {name} has a tokenizer that makes no tokens: is its vocabulary missing?")
     return _frozen(model), tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
@@ -130,7 +141,10 @@ def _asks(model: nn.Module, n: int) -> Tensor:
 
 
 def attention_outputs(model: nn.Module) -> list[nn.Module]:
-    """In each layer, the projection at the end of attention, whose output is added to the tokens."""
+    """In each layer, the projection at the end of attention.
+
+    Most models add its output to the tokens as it is. Gemma 2 and OLMo 2 normalise it before, Granite scales it.
+    """
     ends = ("attn.c_proj", "attention.dense", "attn.o_proj", "attn.out_proj", "attention.out_proj", "attn.dense")
     found = [module for name, module in model.named_modules() if name.endswith(ends)]
     return _one_a_layer(model, found, "an attention output", ends)
@@ -166,28 +180,39 @@ def context_of(demos: Sequence[Example]) -> str:
 def ask(model, tokenizer, queries: Sequence[Example], labels: Sequence[str], demos: Sequence[Example] = ()) -> Reading:
     """Put queries to the model, after demonstrations or, without any, zero-shot.
 
-    Its answer is the label whose tokens have the greatest mean log-probability.
+    Its answer is the label whose tokens have the greatest mean log-probability. Where several have, or these are no
+    numbers, as in a model that fine-tuning has blown up, it has no answer, and is not right.
     """
+    if model.training:
+        raise ValueError("model: expected one that is in use, not in training (dropout): call model.eval().")
     context, right, readings, tokens = context_of(demos), [], [], []
     for query in tqdm(queries, desc="asking", leave=False):
-        rows, n = _rows(model, tokenizer, context, query, labels)
+        rows, n = prompts(model, tokenizer, context, query, labels)
         passes = {}  # labels of one token share a pass
         for row in rows:
             if tuple(row[:-1]) not in passes:
                 passes[tuple(row[:-1])] = _read(model, row[:-1], n - 1)
         logits, *reading = zip(*[passes[tuple(row[:-1])] for row in rows], strict=True)
-        scores = [-F.cross_entropy(z[n - 1 :], torch.tensor(row[n:])) for z, row in zip(logits, rows, strict=True)]
-        right.append(labels[int(torch.stack(scores).argmax())] == query.label)
+        scores = [-F.cross_entropy(z, torch.tensor(row[n:])) for z, row in zip(logits, rows, strict=True)]
+        scores = torch.stack(scores)
+        best = [label for label, score in zip(labels, scores, strict=True) if score == scores.max()]
+        right.append(best == [query.label])
         readings.append([part[0] for part in reading])
         tokens.append(rows[0][:n])
     *parts, scores = zip(*readings, strict=True)
     return Reading(torch.tensor(right), *map(torch.stack, parts), tokens, list(scores))
 
 
-def _rows(model, tokenizer, context: str, query: Example, labels: Sequence[str]) -> tuple[list[list[int]], int]:
+def tokens_of(tokenizer, text: str) -> list[int]:
+    """The tokens of a text that goes on: if the tokenizer adds one that ends texts, without that."""
+    tokens = tokenizer(text)["input_ids"]
+    return tokens[:-1] if len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id else tokens
+
+
+def prompts(model, tokenizer, context: str, query: Example, labels: Sequence[str]) -> tuple[list[list[int]], int]:
     """The tokens of a prompt with each label in turn, and how many of them come before the label."""
     prompt = context + TEMPLATE.format(text=query.text)
-    start, *rows = (tokenizer(prompt + end)["input_ids"] for end in ("", *(f" {label}" for label in labels)))
+    start, *rows = (tokens_of(tokenizer, prompt + end) for end in ("", *(f" {label}" for label in labels)))
     if len(set(map(tuple, rows))) < len(labels):
         raise ValueError(f"labels: the model's tokenizer does not tell {', '.join(labels)} apart: rename them.")
     n = len(os.path.commonprefix([start, *rows]))  # a tokenizer may join the prompt's last token to the label
@@ -198,20 +223,21 @@ def _rows(model, tokenizer, context: str, query: Example, labels: Sequence[str])
 
 
 def _read(model, tokens: list[int], at: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Logits (T, V); and updates, inputs, queries (L, d) and scores (L, H, at + 1) of one token."""
+    """Logits (T - at, V) from one token on; and its updates, inputs, queries (L, d) and scores (L, H, at + 1)."""
     with _watched(model) as (updates, inputs, queries):
         out = model(torch.tensor([tokens]), output_attentions=True)
     if not out.attentions or out.attentions[0] is None:
         raise ValueError('model: it keeps its attention to itself: load it with attn_implementation="eager".')
-    attention = torch.stack(out.attentions)[:, 0, :, at, : at + 1]
+    attention = torch.stack([layer[0, :, at, : at + 1] for layer in out.attentions])
     parts = (torch.stack([layer[at] for layer in part]) for part in (updates, inputs, queries))
-    return out.logits[0], *parts, attention.clamp_min(torch.finfo(attention.dtype).tiny).log()
+    return out.logits[0, at:], *parts, attention.log().clamp_min(NOTHING)
 
 
 @contextlib.contextmanager
 def _watched(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor]]]:
-    """For a while, what attention adds, gets and asks is kept, one tensor (T, d) a layer."""
-    updates, inputs, queries = [], [], []
+    """For a while, what attention says, gets and asks is kept, one tensor (T, d) a layer."""
+    updates, inputs, queries, hooks = [], [], [], []
+    ends, projections = attention_outputs(model), query_projections(model)
 
     def of_queries(which):
         def hook(module, arguments, out):
@@ -220,10 +246,11 @@ def _watched(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor], lis
 
         return hook
 
-    ends = attention_outputs(model)
-    hooks = [end.register_forward_hook(lambda module, _, out: updates.append(out[0].detach())) for end in ends]
-    hooks += [module.register_forward_hook(of_queries(which)) for module, which in query_projections(model)]
     try:
+        for end in ends:
+            hooks.append(end.register_forward_hook(lambda module, _, out: updates.append(out[0].detach())))
+        for module, which in projections:
+            hooks.append(module.register_forward_hook(of_queries(which)))
         yield updates, inputs, queries
     finally:
         for hook in hooks:
@@ -240,13 +267,15 @@ def finetuned(model, tokenizer, demos: Sequence[Example], lr: float) -> Iterator
     One step of SGD for each demonstration, in their order, on keys and values only: W <- W - lr * dL/dW with the mean
     of -log p over all tokens of the demonstration, as a language model is trained (Dai et al. 2023).
     """
+    if not demos:
+        raise ValueError("demos: expected at least 1 demonstration, got none.")
     weights = key_value_weights(model)
-    before, heard = [W.detach().clone() for W, _ in weights], []
+    before, heard = [(W.detach().clone(), W.requires_grad) for W, _ in weights], []
     try:
         for W, _ in weights:
             W.requires_grad_(True)
         for demo in demos:
-            tokens = torch.tensor([tokenizer(told(demo))["input_ids"]])
+            tokens = torch.tensor([tokens_of(tokenizer, told(demo))])
             with _watched(model) as (_, inputs, queries):
                 loss = F.cross_entropy(model(tokens).logits[0, :-1], tokens[0, 1:])
             slopes = torch.autograd.grad(loss, [W for W, _ in weights])
@@ -257,5 +286,5 @@ def finetuned(model, tokenizer, demos: Sequence[Example], lr: float) -> Iterator
         yield Heard(*map(torch.stack, zip(*heard, strict=True)))
     finally:
         with torch.no_grad():
-            for (W, _), old in zip(weights, before, strict=True):
-                W.requires_grad_(False).copy_(old)
+            for (W, _), (old, trains) in zip(weights, before, strict=True):
+                W.requires_grad_(trains).copy_(old)

@@ -43,7 +43,10 @@ def read(file: str | Path) -> list[Example]:
         parts = [found.get(key) if isinstance(found, dict) else None for key in Example._fields]
         if not all(isinstance(part, str) and part.strip() for part in parts):
             raise ValueError(f'{file}, line {number}: expected {{"text": "…", "label": "…"}}, got {line[:60]!r}.')
-        examples.append(Example(*(part.strip() for part in parts)))
+        example = Example(*(part.strip() for part in parts))
+        if example in examples:
+            raise ValueError(f"{file}, line {number}: it stands there twice: what is shown would be asked for, too.")
+        examples.append(example)
     if len({example.label for example in examples}) < 2:
         raise ValueError(f"{file}: expected examples with at least 2 labels, got {len(examples)} with fewer.")
     return examples

@@ -155,7 +155,7 @@ def sim_am(m_icl: Tensor, m_ft: Tensor, m_zsl: Tensor | None = None, *, centred:
 
 
 def kendall(a: Tensor, b: Tensor) -> Tensor:
-    """Kendall's tau-b along the last dimension, as scipy.stats.kendalltau; NaN where one side is all ties.
+    """Kendall's tau-b along the last dimension, as scipy.stats.kendalltau; NaN where one side is all ties or has one.
 
     >>> kendall(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])).item()    # 5 pairs agree, 1 does not
     0.6666666865348816
@@ -168,7 +168,8 @@ def kendall(a: Tensor, b: Tensor) -> Tensor:
 
     def of_row(a, b):
         s, t = signs(a), signs(b)
-        return (s * t).sum(-1) * (s.square().sum(-1) * t.square().sum(-1)).rsqrt()
+        tau = (s * t).sum(-1) * (s.square().sum(-1) * t.square().sum(-1)).rsqrt()
+        return tau.masked_fill((a.isnan() | b.isnan()).any(-1), torch.nan)
 
     rows = a.flatten(0, -2) if a.ndim > 1 else a[None], b.flatten(0, -2) if b.ndim > 1 else b[None]
     parts = zip(*(x.split(256) for x in rows), strict=True)  # 256 rows at a time: a pair is a number

@@ -11,6 +11,7 @@ import torch
 if importlib.util.find_spec("transformers") is None:
     pytest.skip('transformers is not installed: pip install -e ".[lm]" brings it', allow_module_level=True)
 
+import tokenizers.processors
 from test_pretrained import saved  # noqa: F401 - a fixture
 
 from helpers import language_models, pretrained, sentences
@@ -53,8 +54,8 @@ def test_each_measure_is_what_a_plain_loop_finds(loaded, found, s, r):
         by_hand = {"SimAOU": [cosine(a - z, b - z) for a, b, z in zip(*h, strict=True)]}
         unit = [[v / v.norm() for v in part] for part in h]
         by_hand["SimAOU, normalised"] = [cosine(a - z, b - z) for a, b, z in zip(*unit, strict=True)]
-        own = [len(tokens) for tokens in zsl.tokens]
-        assert all(a[-n:] == z for a, n, z in zip(icl.tokens, own, zsl.tokens, strict=True))
+        own = [len(tokens) - 1 for tokens in zsl.tokens]  # all but the first
+        assert all(a[-n:] == z[1:] for a, n, z in zip(icl.tokens, own, zsl.tokens, strict=True))
         for head in range(icl.scores[0].shape[1]):
             rows = [[centred(part.scores[q][layer, head, -own[q] :]) for part in (icl, ft, zsl)] for q in range(10)]
             by_hand.setdefault("SimAM, centred", []).extend(cosine(a, b) for a, b, _ in rows)
@@ -77,9 +78,9 @@ def test_each_measure_is_what_a_plain_loop_finds(loaded, found, s, r):
     assert max(twins) > 0.1  # demonstrations in another order
 
 
-def spans_of(tokenizer, demos):
+def spans_of(tokenizer, demos, *, added=0):
     """Where each demonstration is in the context; the tiny tokenizers make a token of each word."""
-    lengths = [len(tokenizer(pretrained.told(demo))["input_ids"]) for demo in demos]
+    lengths = [len(tokenizer(pretrained.told(demo))["input_ids"]) - added for demo in demos]
     ends = torch.tensor([0, *lengths]).cumsum(0).tolist()
     return [slice(*span) for span in zip(ends, ends[1:], strict=False)]
 
@@ -110,36 +111,133 @@ def test_a_learning_rate_of_zero_leaves_nothing_alike(loaded):
     assert still.alike["SimAM, centred"].mean() > 0.1
 
 
+OPTIONS = {"k": 4, "rates": RATES, "sets": 3, "seed": 5}
+
+
 def test_what_was_stopped_goes_on_where_it_was(loaded, tmp_path, monkeypatch, found):
-    model, tokenizer = loaded
     keep, done, one_set = tmp_path / "kept.pt", [], language_models._one_set
 
     def stopped(*arguments):
         if len(done) == 2:
-            raise KeyboardInterrupt
+            raise RuntimeError("stopped")
         done.append(1)
         return one_set(*arguments)
 
-    options = {"k": 4, "rates": RATES, "sets": 3, "seed": 5, "keep": keep}
     monkeypatch.setattr(language_models, "_one_set", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        language_models.compare(model, tokenizer, EXAMPLES, **options)
+    with pytest.raises(RuntimeError, match="stopped"):
+        language_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
     done.pop()
-    again = language_models.compare(model, tokenizer, EXAMPLES, **options)
+    again = language_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
     assert len(done) == 2 and torch.equal(again.ft, found.ft)
     assert all(torch.equal(again.alike[name], found.alike[name]) for name in found.alike)
-    for other in ({"k": 3}, {"rates": (0.1,)}, {"seed": 6}):
-        with pytest.raises(
-            ValueError, match=rf"keep: .*kept.pt holds another comparison \({next(iter(other))} differ\)"
-        ):
-            language_models.compare(model, tokenizer, EXAMPLES, **options | other)
-    with pytest.raises(ValueError, match=r"\(examples differ\)"):
-        language_models.compare(model, tokenizer, EXAMPLES[1:], **options)
+    fewer = language_models.compare(*loaded, EXAMPLES, **OPTIONS | {"sets": 2}, keep=keep)
+    assert torch.equal(fewer.ft, found.ft[:2]) and len(done) == 2
+
+
+def test_whoever_is_stopped_while_saving_still_has_what_was_saved_before(loaded, tmp_path, monkeypatch):
+    keep, save = tmp_path / "kept.pt", torch.save
+
+    def stopped(what, file):
+        if len(what["done"]) == 2:
+            raise RuntimeError("stopped")
+        save(what, file)
+
+    monkeypatch.setattr(torch, "save", stopped)
+    with pytest.raises(RuntimeError, match="stopped"):
+        language_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
+    assert len(torch.load(keep, weights_only=True)["done"]) == 1
+
+
+@pytest.fixture(scope="module")
+def kept(loaded, tmp_path_factory):
+    keep = tmp_path_factory.mktemp("kept") / "kept.pt"
+    language_models.compare(*loaded, EXAMPLES, **OPTIONS | {"sets": 2}, keep=keep)
+    return keep
+
+
+@pytest.mark.parametrize(
+    "other, differs",
+    [({"k": 3}, "k, tokens"), ({"rates": (0.1,)}, "rates"), ({"seed": 6}, "seed, tokens"), ({"queries": 3}, "queries")],
+)
+def test_a_file_of_another_comparison_is_not_gone_on_from(other, differs, loaded, kept):
+    with pytest.raises(ValueError, match=rf"keep: .*kept.pt holds another comparison \({differs} differ\)"):
+        language_models.compare(*loaded, EXAMPLES, **OPTIONS | other, keep=kept)
+
+
+def test_a_file_of_other_examples_weights_or_wording_is_not_gone_on_from(loaded, kept, monkeypatch):
+    model, tokenizer = loaded
+    with pytest.raises(ValueError, match=r"\(examples, tokens differ\)"):
+        language_models.compare(model, tokenizer, EXAMPLES[1:], **OPTIONS, keep=kept)
+    other = copy.deepcopy(model)
+    matrix = next(W for W in other.parameters() if W.ndim == 2)
+    matrix.copy_(matrix.flip(0))  # of the same sum
     with pytest.raises(ValueError, match=r"\(weights differ\)"):
-        language_models.compare(pretrained.untrained(model), tokenizer, EXAMPLES, **options)
-    torch.save([1], keep)
-    with pytest.raises(ValueError, match="kept.pt holds another comparison"):
-        language_models.compare(model, tokenizer, EXAMPLES, **options)
+        language_models.compare(other, tokenizer, EXAMPLES, **OPTIONS, keep=kept)
+    monkeypatch.setattr(pretrained, "TEMPLATE", "Label: {text} Sentence:")
+    with pytest.raises(ValueError, match=r"\(tokens differ\)"):
+        language_models.compare(model, tokenizer, EXAMPLES, **OPTIONS, keep=kept)
+
+
+@pytest.mark.parametrize("content", [b"", b"words", None])
+def test_a_file_that_holds_no_comparison_is_said_to_hold_none(content, loaded, tmp_path):
+    keep = tmp_path / "other.pt"
+    keep.write_bytes(content) if content is not None else torch.save({"run": 1}, keep)
+    with pytest.raises(ValueError, match="keep: .*other.pt holds no comparison"):
+        language_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
+    with pytest.raises(FileNotFoundError, match="keep: there is no folder .*nowhere: make it first"):
+        language_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=tmp_path / "nowhere" / "kept.pt")
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"k": 1}, "k: expected"),
+        ({"k": 14}, "k: expected fewer than the 14 examples"),
+        ({"sets": 1}, "sets: expected"),
+        ({"queries": 0}, "queries: expected"),
+        ({"rates": ()}, "rates: expected some learning rates"),
+        ({"rates": 0.1}, "rates: expected some learning rates"),
+        ({"rates": (float("nan"),)}, "rates: expected"),
+        ({"examples": EXAMPLES[::2]}, "examples: expected at least 2 labels, got Positive"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_the_work_begins(changed, message, loaded, monkeypatch):
+    monkeypatch.setattr(pretrained, "ask", None)
+    with pytest.raises((ValueError, TypeError), match=message):
+        language_models.compare(*loaded, **{"examples": EXAMPLES} | OPTIONS | changed)
+
+
+def with_ends(tokenizer, start, end):
+    """The tokenizer, adding a token before or after each text."""
+    changed, V = copy.deepcopy(tokenizer), tokenizer.vocab_size
+    changed.eos_token = changed.bos_token = "[UNK]"
+    parts = f"{'[UNK]:0' if start else ''} $A:0 {'[UNK]:0' if end else ''}".split()
+    inner = changed.backend_tokenizer
+    inner.post_processor = tokenizers.processors.TemplateProcessing(single=parts, special_tokens=[("[UNK]", 0)])
+    assert changed.vocab_size == V and len(changed("The soup")["input_ids"]) == 2 + start + end
+    return changed
+
+
+def test_a_token_that_ends_texts_is_left_out(loaded, found):
+    model, tokenizer = loaded
+    ended = language_models.compare(model, with_ends(tokenizer, False, True), EXAMPLES, **OPTIONS)
+    assert torch.equal(ended.ft, found.ft) and torch.equal(ended.icl, found.icl)
+    assert all(torch.allclose(ended.alike[name], found.alike[name], atol=1e-4) for name in found.alike)
+
+
+def test_a_token_that_begins_texts_stands_before_the_first_demonstration(loaded):
+    model, tokenizer = loaded
+    tokenizer, (demos, queries) = with_ends(tokenizer, True, False), sentences.split(EXAMPLES, 4, seed=5)
+    icl = pretrained.ask(model, tokenizer, queries[:2], ["Negative", "Positive"], demos)
+    spans = [slice(span.start + 1, span.stop + 1) for span in spans_of(tokenizer, demos, added=1)]
+    by_hand = [[icl.scores[q][1].sum(0)[span].mean() for span in spans] for q in range(2)]
+    assert torch.allclose(language_models._listened(tokenizer, demos, icl)[:, 1], torch.tensor(by_hand), atol=1e-4)
+
+
+def test_a_model_that_reads_a_window_only_is_refused(saved):  # noqa: F811
+    model, tokenizer = pretrained.load(saved("mistral"))
+    with pytest.raises(ValueError, match="k: attention to a demonstration is exactly 0: the model reads a window only"):
+        language_models.compare(model, tokenizer, EXAMPLES, k=4)
 
 
 def test_the_model_is_what_it_was(loaded):
@@ -154,9 +252,13 @@ def test_own_tokens_are_those_at_the_end_that_both_prompts_share():
         n = len(tokens)
         return Reading(None, None, None, None, [tokens], [torch.arange(float(n)).expand(1, 1, n)])
 
-    zsl, icl = reading([0, 7, 8, 9]), reading([0, 7, 8, 5, 1, 8, 9])  # a token of its own begins each text
-    ((few, tuned, alone),) = language_models.Asked(zsl, zsl, icl).scores()
-    assert few.tolist() == [[[5.0, 6.0]]] and tuned.tolist() == alone.tolist() == [[[2.0, 3.0]]]
+    for zsl, icl in (
+        ([0, 7, 8, 9], [0, 7, 8, 5, 1, 8, 9]),  # a token of its own begins each text
+        ([1, 8, 9], [7, 8, 5, 1, 8, 9]),  # none does: all of the query is at the end of both, but for its first token
+    ):
+        ((few, tuned, alone),) = language_models.Asked(reading(zsl), reading(zsl), reading(icl)).scores()
+        assert few.tolist() == [[[len(icl) - 2.0, len(icl) - 1.0]]]
+        assert tuned.tolist() == alone.tolist() == [[[len(zsl) - 2.0, len(zsl) - 1.0]]]
 
 
 def hand_made():
@@ -181,8 +283,10 @@ def test_the_table_by_hand():
 
 
 def test_fine_tuning_that_blows_up_is_a_result(loaded):
-    blown = language_models.compare(*loaded, EXAMPLES, k=4, rates=(1e30,), sets=2)
-    assert "nan" in language_models.table(blown)
+    blown = language_models.compare(*loaded, EXAMPLES, k=4, rates=(1e38,), sets=2)
+    lines = {line[:26].strip(): line[26:] for line in language_models.table(blown).splitlines()}
+    assert lines["accuracy, fine-tuned"] == "0.00 [0.00, 0.00]"  # no answer is no right answer
+    assert all(lines[name] == "nan [nan, nan]" for name in ("SimAOU", "SimAM, centred", "Kendall, inputs"))
 
 
 def test_the_command_prints_a_table_and_its_twin_with_random_weights(saved, tmp_path, capsys):  # noqa: F811
@@ -190,10 +294,10 @@ def test_the_command_prints_a_table_and_its_twin_with_random_weights(saved, tmp_
     data.write_text("\n".join(json.dumps(example._asdict()) for example in EXAMPLES))
     options = ["--data", str(data), "--k", "4", "--sets", "2", "--rates", "0", "0.1", "--keep", str(tmp_path / "kept")]
     language_models.main(["--model", str(saved("gpt2")), "--untrained", *options])
-    trained, untrained = capsys.readouterr().out.strip().split("\n\n" + str(saved("gpt2")))
-    assert untrained.startswith(" untrained\n") and trained.splitlines()[1:] != untrained.splitlines()[1:]
-    for text in (trained, untrained):
-        assert len(text.splitlines()) == len(untrained.splitlines()) and "learning rate             0" in text
+    trained, untrained = capsys.readouterr().out.strip().split("\n\nwith random weights\n")
+    trained, untrained = trained.splitlines()[1:], untrained.splitlines()
+    assert len(trained) == len(untrained) and trained != untrained
+    assert [line[:26] for line in trained] == [line[:26] for line in untrained]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["kept", "kept untrained", "mine.jsonl"]
 
 

@@ -25,6 +25,10 @@ SIZES = {
     "llama": ("Llama", {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 32}),
     "qwen2": ("Qwen2", {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32}),
     "opt": ("OPT", {"num_attention_heads": 2, "ffn_dim": 32, "word_embed_proj_dim": 16}),
+    "mistral": (
+        "Mistral",
+        {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 32, "sliding_window": 16},
+    ),
     "phi3": ("Phi3", {"num_attention_heads": 2, "intermediate_size": 32, "pad_token_id": 0}),  # not known
 }
 KNOWN = ["gpt2", "gpt_neox", "llama", "opt"]
@@ -265,6 +269,53 @@ def test_labels_that_a_tokenizer_does_not_tell_apart_are_refused(saved):
         pretrained.ask(
             *pretrained.load(saved("gpt2")), QUERIES[:1], ["gut", "schlecht"]
         )  # the tiny tokenizer knows neither
+
+
+def test_updates_are_read_there_whatever_the_labels_length(known):
+    model, tokenizer = known
+    short, long = (
+        pretrained.ask(model, tokenizer, QUERIES[:2], labels) for labels in (LABELS, ["Negative film", *LABELS])
+    )
+    for name in ("updates", "inputs", "queries"):
+        assert metrics.max_gap(getattr(long, name), getattr(short, name)) < 1e-5
+    assert long.tokens == short.tokens and long.scores[0].shape == short.scores[0].shape
+
+
+def test_an_answer_that_is_no_number_is_wrong(saved):
+    model, tokenizer = pretrained.load(saved("gpt2"))
+    with pretrained.finetuned(model, tokenizer, DEMOS, lr=1e30):
+        assert not pretrained.ask(model, tokenizer, QUERIES[:8], LABELS).right.any()
+
+
+def test_a_model_in_training_is_refused(saved):
+    model, tokenizer = pretrained.load(saved("gpt2"))
+    with pytest.raises(ValueError, match=r"model: expected one that is in use, not in training .*model.eval\(\)"):
+        pretrained.ask(model.train(), tokenizer, QUERIES[:1], LABELS)
+
+
+def test_weights_that_could_be_trained_can_be_trained_afterwards(saved):
+    model, tokenizer = pretrained.load(saved("gpt2"))
+    model.requires_grad_(True)
+    with pretrained.finetuned(model, tokenizer, DEMOS, lr=0.1):
+        pass
+    assert all(W.requires_grad for W in model.parameters())
+    with pytest.raises(ValueError, match="demos: expected at least 1"), pretrained.finetuned(model, tokenizer, [], 0.1):
+        pass
+
+
+def test_a_model_that_is_refused_is_left_without_hooks(saved):
+    model, tokenizer = pretrained.load(saved("phi3"))
+    with pytest.raises(ValueError, match="model: expected a query projection in each of 2 layers of a phi3, found 0"):
+        pretrained.ask(model, tokenizer, QUERIES[:1], LABELS)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_broken_file_is_said_in_words(saved, tmp_path):
+    folder = save(tmp_path / "model", "gpt2")
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="model: .* cannot be loaded: "):
+        pretrained.load(folder)
 
 
 def test_a_label_may_begin_with_another(saved):

@@ -28,6 +28,7 @@ def test_the_sentences_are_balanced_and_each_stands_once():
     [
         (["", "{'text': 1}"], "line 2: expected JSON, got \"{'text': 1}\""),
         (['["a", "b"]'], r'line 1: expected \{"text": "…", "label": "…"\}, got'),
+        (['{"text": "a", "label": "x"}', "", '{"label": "x", "text": "a "}'], "line 3: it stands there twice"),
         (['{"text": "a"}'], "line 1: expected"),
         (['{"text": "a", "label": "x"}', '{"text": " ", "label": "y"}'], "line 2: expected"),
         (['{"text": "a", "label": 1}'], "line 1: expected"),

@@ -183,3 +183,9 @@ def test_bad_input_is_refused():
 def test_lift_is_how_far_recall_is_on_the_way_from_chance_to_one():
     recall = similarity.rec2ftp(torch.tensor([[3.0, 4.0, 4.0, 16.0]]))  # both, FT, ICL, wrong at zero-shot
     assert [part.item() for part in recall] == pytest.approx([3 / 4, 1 / 4, (3 / 4 - 1 / 4) / (1 - 1 / 4), 3 / 5])
+
+
+def test_kendall_of_what_is_no_number_is_none():
+    x, y = torch.tensor([[1.0, 2, torch.nan, 4], [1, 2, 3, 4]]), torch.tensor([[1.0, 2, 3, 4], [1, 2, 4, 3]])
+    for found in (similarity.kendall(x, y), similarity.kendall(y, x)):
+        assert found[0].isnan() and found[1].item() == pytest.approx(2 / 3)

@@ -2,12 +2,13 @@
 
     python -m helpers.checkpoints.momentum_gpt
 
-trains them anew, three seeds of three kinds, in about 4 minutes each on one free core, and writes momentum_gpt.pt: how
+trains them anew, three seeds of four kinds, in about 4 minutes each on one free core, and writes momentum_gpt.pt: how
 they did in training, and what they get right at its end. If it was interrupted, the same command goes on.
 
-MoAttn (Dai et al. 2023) adds to what a head reads at token t the sum over i < t of beta^(t - i) v_i. No query and no key
-is in it: it is a fixed filter of the values. So it has a control, which is a filter, too, but not momentum: four taps a
-head that start at 0 and are learned. All else is as in `language_gpt`: data, loss, optimizers, seeds.
+MoAttn (Dai et al. 2023) adds to what a head reads at token t the sum over i < t of beta^(t - i) v_i. No query and no
+key is in it: it is a fixed filter of the values. So it has two controls that are filters, too, but not momentum: the
+plain mean of the 4 values before; and 4 taps a head that start at 0 and are learned. All else is as in `language_gpt`:
+data, loss, optimizers, seeds.
 """
 
 from __future__ import annotations
@@ -23,25 +24,25 @@ from helpers import language, training
 from helpers.checkpoints import language_gpt
 from helpers.gpt import LanguageGPT
 
-FILTERS = ("MoAttn, 0.5", "MoAttn, 0.9", "4 taps, learned")  # with beta
+FILTERS = {  # the kinds, and how much the values at 1, 2, 3, … tokens back count; None: that is learned
+    "MoAttn, β = 0.5": 0.5 ** torch.arange(1.0, 1000),  # those further back are 0 to round-off
+    "MoAttn, β = 0.9": 0.9 ** torch.arange(1.0, 1000),
+    "mean of 4": torch.full((4,), 0.25),
+    "4 taps, learned": None,
+}
 TASKS, QUERIES, SHOTS = 256, 4, (4, 8, 32)  # tried at the end, for 2 and for 4 classes
 FOLDER, FILE = Path(__file__).parent, "momentum_gpt.pt"
 
 
 def with_filter(model: LanguageGPT, kind: str) -> LanguageGPT:
-    """Add to each head's reading at token t the sum over j >= 1 of f_j v_(t-j), in all layers, from now on.
-
-    f_j is beta^j; or, if learned, one of 4 taps of each head.
-    """
+    """Add to each head's reading at token t the sum over j >= 1 of f_j v_(t-j), in all layers, from now on."""
     if kind not in FILTERS:
         raise ValueError(f"kind: expected one of {'; '.join(FILTERS)}, got {kind!r}.")
     n_heads = len(model.core.slopes)
     for block in model.core.blocks:
-        if kind.startswith("MoAttn"):
-            taps = float(kind.split()[1]) ** torch.arange(1.0, 1000)[None]  # later ones are 0 to round-off
-        else:
-            block.taps = nn.Parameter(torch.zeros(n_heads, 1, 4))
-            taps = block.taps
+        taps = FILTERS[kind]
+        if taps is None:
+            taps = block.taps = nn.Parameter(torch.zeros(n_heads, 1, 4))
         _add_filter(block, taps, n_heads)
     return model
 
@@ -60,12 +61,15 @@ def _add_filter(block: nn.Module, taps: Tensor, n_heads: int) -> None:
 
 
 def filtered(v: Tensor, taps: Tensor) -> Tensor:
-    """Sum over j = 1, …, J of taps_j v_(t-j), for values (B, H, T, d_k) and taps (…, J), one row for all heads or one each.
+    """Sum over j = 1, …, J of taps_j v_(t-j), for values (B, H, T, d_k); taps (J,) for all heads, or (H, …, J).
 
-    >>> filtered(torch.tensor([1.0, 0, 0, 2]).view(1, 1, 4, 1), torch.tensor([[0.5, 0.25]])).flatten().tolist()
+    >>> filtered(torch.tensor([1.0, 0, 0, 2]).view(1, 1, 4, 1), torch.tensor([0.5, 0.25])).flatten().tolist()
     [0.0, 0.5, 0.25, 0.0]
     """
-    T, taps = v.shape[2], nn.functional.pad(taps.flatten(0, -2), (1, 0))  # lag 0 counts nothing
+    T, taps = (
+        v.shape[2],
+        nn.functional.pad(taps.reshape(-1, taps.shape[-1]), (1, 0)).to(v.dtype),
+    )  # lag 0 counts nothing
     lag = torch.arange(T)[:, None] - torch.arange(T)
     reach = (lag > 0) & (lag < taps.shape[-1])
     return (taps[:, lag.clamp(0, taps.shape[-1] - 1)] * reach) @ v
@@ -106,7 +110,7 @@ def load(kind: str, seed: int = 0, *, folder: str | Path = FOLDER) -> tuple[Tens
 
     `kind` is one of FILTERS, or "none", the models of `language_gpt`.
 
-    >>> [part.shape for part in load("MoAttn, 0.9", seed=1)]
+    >>> [part.shape for part in load("mean of 4", seed=1)]
     [torch.Size([41, 2]), torch.Size([40]), torch.Size([2, 256, 3])]
     """
     file = Path(folder) / FILE
