@@ -2,13 +2,16 @@
 
 A live widget shows "model not found" when a notebook is opened again with a fresh kernel, and GitHub cannot
 show it at all. Our widgets send a still picture along with the live one; saving keeps the picture only.
-Metadata that changes with the machine (Python's version, times, widget state) is left out, so that a second
-refresh changes nothing, except the picture in 02 that shows the clock.
+Pictures are kept with 256 colours: a third of the size. Metadata that changes with the machine (Python's version,
+times, widget state) is left out, so that a second refresh on the same machine changes nothing, except the picture
+in 02 that shows the clock. On another machine, pictures of gaps near round-off may change, too.
 """
 
 import base64
+import io
 from pathlib import Path
 
+import PIL.Image
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 
 README_PICTURE = Path("first_picture.png")  # the picture of the cell tagged readme-picture
@@ -28,7 +31,19 @@ class KeepThePicture(Preprocessor):
                 output.get("data", {}).pop(WIDGET, None)
             if "readme-picture" in cell.metadata.get("tags", []):
                 README_PICTURE.write_bytes(base64.b64decode(cell.outputs[0].data["image/png"]))
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    output.data["image/png"] = of_256_colours(output.data["image/png"])
         return nb, resources
+
+
+def of_256_colours(png):
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(png)))
+    if picture.mode == "P":  # it has no more
+        return png
+    small = io.BytesIO()
+    picture.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(small, "png", compress_level=9)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 c = get_config()  # noqa: F821 (nbconvert provides it)

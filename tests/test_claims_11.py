@@ -6,6 +6,7 @@ from conftest import ROOT
 
 from helpers import comparison, finetuning, language, published, similarity
 from helpers.checkpoints import language_gpt as gpts
+from helpers.checkpoints import momentum_gpt
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,18 @@ def test_a_key_bias_moves_simam_only(notebook):
     lines = notebook.namespace["lines"]
     spread = {name: max(values) - min(values) for name, values in lines.items()}
     assert spread["SimAM, centred"] < 1e-2 and spread["SimAM"] > 0.05 and spread["SimAM Δ"] > 0.05
+
+
+def test_moattn_helps_if_beta_is_small_and_a_plain_mean_helps_too():
+    kinds = ("none", *momentum_gpt.FILTERS)
+    tried = {kind: torch.stack([momentum_gpt.load(kind, seed)[2][..., -1] for seed in range(3)]) for kind in kinds}
+    plain, half, slow, mean, learned = (tried[kind].mean(2).T for kind in kinds)  # (2, 3): 2 and 4 classes, seeds
+    assert (half > plain + 0.02).all() and (half[1] > plain[1] + 0.07).all()
+    assert (slow < plain - 0.09).all() and (slow[1] < 0.35).sum() == 2
+    assert (mean > plain + 0.02).all() and (mean[1] > plain[1] + 0.07).all()
+    assert (learned[1] - plain[1]).abs().max() < 0.04
+    losses = {kind: [momentum_gpt.load(kind, seed)[1][-1] for seed in range(3)] for kind in kinds}
+    assert max(losses["4 taps, learned"]) < min(losses["none"]) - 0.1  # although it learns hardly more in context
 
 
 def test_dais_recall_is_mostly_the_accuracy_of_icl():
