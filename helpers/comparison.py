@@ -90,10 +90,14 @@ def by_layer(three: Three) -> dict[str, Tensor]:
     return {name: measure(three).mean(1) for name, measure in METRICS.items()}
 
 
-def best_rate(model: LanguageGPT, episode: Episode, recipe: Recipe, rates: Sequence[float]) -> float:
-    """The learning rate with the highest accuracy. Choose it on other tasks than those that are reported."""
-    each = [after_finetuning(model, episode, recipe._replace(lr=lr)) for lr in rates]
-    return rates[torch.stack([accuracy(ft, episode).mean() for ft in each]).argmax()]
+def best_rate(models: Sequence[LanguageGPT], episode: Episode, recipe: Recipe, rates: Sequence[float]) -> float:
+    """The learning rate with the highest accuracy, over all models. Choose it on other tasks than are reported."""
+
+    def right(lr):
+        each = (after_finetuning(model, episode, recipe._replace(lr=lr)) for model in models)
+        return sum(accuracy(ft, episode).mean().item() for ft in each)
+
+    return max(rates, key=right)
 
 
 # --- who is listened to ---------------------------------------------------------------------------------------

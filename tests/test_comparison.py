@@ -182,14 +182,19 @@ def test_controls_change_what_they_say_and_nothing_else(control):
         comparison.other_context(episode, "none")
 
 
-def test_the_best_rate_is_that_of_the_largest_accuracy():
-    model, episode, rates = small(), tasks(B=8, k=8, Q=8), (0.0, 0.3, 1.0, 3.0)
-    at = [comparison.compare(model, episode, Recipe(lr)).ft for lr in rates]
-    right = [(language.answers(ft.logits.flatten(0, 1), episode) == episode.target).double().mean() for ft in at]
-    assert (
-        len(set(right)) > 1 and comparison.best_rate(model, episode, Recipe(), rates) == rates[right.index(max(right))]
-    )
-    assert torch.equal(comparison.accuracy(at[0], episode), comparison.accuracy(at[0], episode.first(0)))
+def test_the_best_rate_is_that_of_the_largest_accuracy_over_all_models():
+    models, episode, rates = [small(), small(seed=1)], tasks(B=8, k=8, Q=8), (0.0, 0.3, 1.0, 3.0)
+    right = [[comparison.accuracy(comparison.compare(model, episode, Recipe(lr)).ft, episode).mean() for lr in rates]
+             for model in models]  # fmt: skip
+    by_hand = torch.tensor(right)
+    for chosen in ([0], [1], [0, 1]):
+        best = comparison.best_rate([models[i] for i in chosen], episode, Recipe(), rates)
+        assert best == rates[by_hand[chosen].mean(0).argmax()]
+    assert by_hand.mean(0).unique().numel() > 1
+    ft = comparison.compare(models[0], episode, Recipe(0.3)).ft
+    found = (language.answers(ft.logits.flatten(0, 1), episode) == episode.target).double().mean(1)
+    assert torch.equal(comparison.accuracy(ft, episode), found)
+    assert torch.equal(comparison.accuracy(ft, episode), comparison.accuracy(ft, episode.first(0)))
 
 
 def test_counts_of_corrections_are_those_of_the_queries():

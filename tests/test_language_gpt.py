@@ -226,7 +226,7 @@ def finetuned(model, demos, lr):
 def test_fine_tuning_keys_and_values_on_the_same_demonstrations_teaches_it_too(seed):
     """At the rate that is best on 48 other tasks. Batched and plain fine-tuning are held together elsewhere."""
     model, others = language_gpt.load(seed), language.few_shot(language.draw(48, seed=2), 32, Q=8, seed=2)
-    lr = comparison.best_rate(model, others, Recipe(), (0.03, 0.1, 0.3))
+    lr = comparison.best_rate([model], others, Recipe(), (0.03, 0.1, 0.3))
     episode, right = unseen(2, B=24, Q=16), []
     for b in range(24):
         only = language.Episode(*(part[b : b + 1] for part in episode))
