@@ -95,9 +95,11 @@ def compare(
     """
     labels = sorted({example.label for example in examples})
     plan = _plan(model, tokenizer, examples, labels, k, rates, sets, queries, seed)
-    run = {"weights": _hash(model), "examples": [list(e) for e in examples], "rates": list(rates)}
-    run |= {"k": k, "queries": queries, "seed": seed, "tokens": _prompt(tokenizer, plan[0])}
-    done = _kept(keep, run)[:sets] if keep else []
+    done = []
+    if keep:
+        run = {"weights": _hash(model), "examples": [list(e) for e in examples], "rates": list(rates)}
+        run |= {"k": k, "queries": queries, "seed": seed, "tokens": _prompt(tokenizer, plan[0])}
+        done = _kept(keep, run)[:sets]
     for demos, asked in tqdm(plan[len(done) :], desc="demonstration sets"):
         done.append(_one_set(model, tokenizer, demos, asked, labels, rates))
         if keep:
@@ -218,7 +220,13 @@ def _kept(keep: str | Path, run: dict) -> list[dict[str, Tensor]]:
 
 
 def table(found: Comparison) -> str:
-    """The comparison as text: means over the sets with 95 % intervals; of similarities, the mean over the layers."""
+    """The comparison as text: means over the sets with 95 % intervals; of similarities, the mean over the layers.
+
+    >>> right = torch.tensor([[True, False], [True, False]])
+    >>> found = Comparison(2, (0.1,), right, ~right, ~right[:, None], {"SimAOU": torch.tensor([[[0.2]], [[0.4]]])})
+    >>> print(table(found).splitlines()[-1])
+    SimAOU                    0.30 [0.20, 0.40]
+    """
     S, R, Q = found.ft.shape
     L = next(iter(found.alike.values())).shape[-1]
     counts = torch.stack([similarity.corrections(found.zsl, found.ft[:, r], found.icl) for r in range(R)])

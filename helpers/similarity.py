@@ -155,7 +155,9 @@ def sim_am(m_icl: Tensor, m_ft: Tensor, m_zsl: Tensor | None = None, *, centred:
 
 
 def kendall(a: Tensor, b: Tensor) -> Tensor:
-    """Kendall's tau-b along the last dimension, as scipy.stats.kendalltau; NaN where one side is all ties or has one.
+    """Kendall's tau-b along the last dimension, as scipy.stats.kendalltau.
+
+    NaN where one side is all ties, or holds a NaN.
 
     >>> kendall(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])).item()    # 5 pairs agree, 1 does not
     0.6666666865348816

@@ -45,6 +45,7 @@ def test_four_classes_are_learned_and_fixed_meanings_never_overridden(notebook):
 def test_the_common_optimizer_is_late_or_fails():
     muon, labels_only, adam = ([gpts.curves(how, seed)[0][-1, 0] for seed in range(3)] for how in gpts.RECIPES)
     assert min(muon) > 0.85 and max(labels_only) < 0.6
+    assert 0.6 < adam[0] < min(muon) - 0.1
     assert max(adam) < min(muon) - 0.05 and max(adam) - min(adam) > 0.3  # one seed of three has not even begun
 
 

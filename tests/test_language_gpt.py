@@ -254,7 +254,7 @@ def test_muon_gets_there_and_in_as_many_iterations_adamw_on_labels_alone_does_no
     for seed, muon in enumerate(curves):
         on_labels, on_all = (language_gpt.curves(recipe, seed)[0][-1] for recipe in language_gpt.RECIPES[1:])
         assert (on_labels < torch.tensor([0.6, 0.35])).all()
-        assert (on_all < muon[-1] - 0.05).all(), seed
+        assert ((on_labels < on_all) & (on_all < muon[-1] - (0.1 if seed == 0 else 0.05))).all(), seed
 
 
 def test_the_files_are_small_and_safe():

@@ -109,7 +109,13 @@ def train(
     """The model, frozen, and its history. Watched: accuracy on unseen tasks after EVERY iterations, as `progress`."""
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {'; '.join(RECIPES)}, got {recipe!r}.")
-    model = LanguageGPT(language.VOCABULARY, seed=seed)
+    return fit(LanguageGPT(language.VOCABULARY, seed=seed), recipe, iterations, seed=seed, keep=keep)
+
+
+def fit(
+    model: LanguageGPT, recipe: str, iterations: int, *, seed: int, keep: str | Path | None
+) -> tuple[LanguageGPT, training.History]:
+    """As `train`, of a model of one's own."""
     history = training.fit(
         model,
         lambda s: loss(model, sequences(s), other_words="labels only" not in recipe),
@@ -129,11 +135,16 @@ def progress(model: LanguageGPT) -> list[float]:
     return [accuracy(model, episode) for episode in unseen]
 
 
-@torch.no_grad()
 def accuracy(model: LanguageGPT, episode: language.Episode) -> float:
     """The share of queries whose label the model finds among its task's labels."""
+    return right(model, episode).double().mean().item()
+
+
+@torch.no_grad()
+def right(model: LanguageGPT, episode: language.Episode) -> Tensor:
+    """Which queries (B, Q) the model answers right."""
     logits = torch.cat([model(rows)[:, -1] for rows in episode.prompts().split(256)])
-    return (language.answers(logits, episode) == episode.target).double().mean().item()
+    return language.answers(logits, episode) == episode.target
 
 
 def untrained(seed: int = 0) -> LanguageGPT:

@@ -66,13 +66,9 @@ def filtered(v: Tensor, taps: Tensor) -> Tensor:
     >>> filtered(torch.tensor([1.0, 0, 0, 2]).view(1, 1, 4, 1), torch.tensor([0.5, 0.25])).flatten().tolist()
     [0.0, 0.5, 0.25, 0.0]
     """
-    T, taps = (
-        v.shape[2],
-        nn.functional.pad(taps.reshape(-1, taps.shape[-1]), (1, 0)).to(v.dtype),
-    )  # lag 0 counts nothing
-    lag = torch.arange(T)[:, None] - torch.arange(T)
-    reach = (lag > 0) & (lag < taps.shape[-1])
-    return (taps[:, lag.clamp(0, taps.shape[-1] - 1)] * reach) @ v
+    taps = nn.functional.pad(taps.reshape(-1, taps.shape[-1]), (1, 1)).to(v.dtype)  # what is no value before counts 0
+    lag = torch.arange(v.shape[2])[:, None] - torch.arange(v.shape[2])
+    return taps[:, lag.clamp(0, taps.shape[-1] - 1)] @ v
 
 
 def train(
@@ -80,28 +76,16 @@ def train(
 ) -> tuple[LanguageGPT, training.History]:
     """As `language_gpt.train`, by its first recipe, of a model with a filter."""
     model = with_filter(LanguageGPT(language.VOCABULARY, seed=seed), kind)
-    history = training.fit(
-        model,
-        lambda s: language_gpt.loss(model, language_gpt.sequences(s)),
-        language_gpt.optimizer(model, "Muon"),
-        iterations,
-        seed=seed,
-        schedule=language_gpt.warm_then_down,
-        watch=lambda t: language_gpt.progress(model) if t % language_gpt.EVERY == 0 else None,
-        keep=keep,
-    )
-    return language_gpt.frozen(model), history
+    return language_gpt.fit(model, "Muon", iterations, seed=seed, keep=keep)
 
 
-@torch.no_grad()
 def tried(model: LanguageGPT) -> Tensor:
     """The share of queries answered right (2, TASKS, 3): of unseen tasks of 2 and 4 classes, after SHOTS."""
     found = []
     for C in (2, 4):
         episode = language.few_shot(language.draw(TASKS, C, seed=31), max(SHOTS), QUERIES, seed=32)
         for k in SHOTS:
-            logits = torch.cat([model(rows)[:, -1] for rows in episode.first(k).prompts().split(256)])
-            found.append((language.answers(logits, episode) == episode.target).float().mean(1))
+            found.append(language_gpt.right(model, episode.first(k)).float().mean(1))
     return torch.stack(found, 1).unflatten(1, (2, len(SHOTS))).transpose(0, 1)
 
 
