@@ -8,11 +8,11 @@ in 02 that shows the clock. On another machine, pictures of gaps near round-off 
 """
 
 import base64
-import io
 from pathlib import Path
 
-import PIL.Image
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
+
+from helpers import picture
 
 README_PICTURE = Path("first_picture.png")  # the picture of the cell tagged readme-picture
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,17 +33,9 @@ class KeepThePicture(Preprocessor):
                 README_PICTURE.write_bytes(base64.b64decode(cell.outputs[0].data["image/png"]))
             for output in cell.get("outputs", []):
                 if "image/png" in output.get("data", {}):
-                    output.data["image/png"] = of_256_colours(output.data["image/png"])
+                    small = picture.of_256_colours(base64.b64decode(output.data["image/png"]))
+                    output.data["image/png"] = base64.b64encode(small).decode()
         return nb, resources
-
-
-def of_256_colours(png):
-    picture = PIL.Image.open(io.BytesIO(base64.b64decode(png)))
-    if picture.mode == "P":  # it has no more
-        return png
-    small = io.BytesIO()
-    picture.convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE).save(small, "png", compress_level=9)
-    return base64.b64encode(small.getvalue()).decode()
 
 
 c = get_config()  # noqa: F821 (nbconvert provides it)

@@ -14,16 +14,16 @@ import time
 import torch
 from torch.nn import functional as F
 
-from helpers import comparison, finetuning, language, similarity
-from helpers.checkpoints import language_gpt
-from helpers.finetuning import Recipe
+from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning.small_gpt import Recipe
+from helpers.trained import word_gpts
 
-EPISODE = language.few_shot(language.draw(64, seed=1), k=32, Q=16, seed=1)
+EPISODE = toy_language.few_shot(toy_language.draw(64, seed=1), k=32, Q=16, seed=1)
 LR = 0.1
 MODELS = {
-    "trained": language_gpt.load,
-    "trained embeddings": language_gpt.with_trained_embeddings,
-    "untrained": language_gpt.untrained,
+    "trained": word_gpts.load,
+    "trained embeddings": word_gpts.with_trained_embeddings,
+    "untrained": word_gpts.untrained,
 }
 
 
@@ -46,26 +46,28 @@ def by_a_plain_loop(model, demos, lr) -> list[list[torch.Tensor]]:
 
 def reported(model, weights) -> tuple[torch.Tensor, torch.Tensor]:
     """What the comparison says of fine-tuned weights: which queries are right, and SimAOU and SimAM, layer by layer."""
-    zsl, icl = (finetuning.in_context(model, part) for part in (EPISODE.first(0), EPISODE))
-    three = comparison.Three(zsl, finetuning.fine_tuned(model, EPISODE, weights), icl, own=4)
-    alike = [comparison.METRICS[name](three).mean((0, 1)) for name in ("SimAOU", "SimAOU, per query", "SimAM")]
-    return comparison.right(three.ft, EPISODE), torch.stack(alike)
+    zsl, icl = (small_gpt.in_context(model, part) for part in (EPISODE.first(0), EPISODE))
+    three = side_by_side.Conditions(zsl, small_gpt.with_weights(model, EPISODE, weights), icl, own=4)
+    alike = [side_by_side.METRICS[name](three).mean((0, 1)) for name in ("SimAOU", "SimAOU, per query", "SimAM")]
+    return side_by_side.right(three.ft, EPISODE), torch.stack(alike)
 
 
 def everything(model) -> None:
     """Fine-tuning, three ways of asking, all measures with intervals, three orders with their nulls, both effects."""
-    three = comparison.compare(model, EPISODE, Recipe(LR))
-    for values in comparison.by_layer(three).values():
+    three = side_by_side.compare(model, EPISODE, Recipe(LR))
+    for values in side_by_side.by_layer(three).values():
         similarity.bootstrap(values)
-    similarity.bootstrap(comparison.recall(three, EPISODE), lambda counts: torch.stack(similarity.rec2ftp(counts), -1))
+    similarity.bootstrap(
+        side_by_side.recall(three, EPISODE), lambda counts: torch.stack(similarity.rec2ftp(counts), -1)
+    )
     few = EPISODE._replace(query=EPISODE.query[:, :4], target=EPISODE.target[:, :4])
-    heard = comparison.listened(model, few, Recipe(LR))
+    heard = side_by_side.attributions(model, few, Recipe(LR))
     for theirs in (heard.queries, heard.keys):
         for other in (theirs, theirs.roll(1, dims=0)):
             similarity.bootstrap(similarity.kendall(heard.icl, other).mean(1))
     by_demo = heard.icl.unflatten(-1, (32, 5)).sum(-1)
     similarity.bootstrap(similarity.kendall(by_demo, heard.gradients).mean(1))
-    comparison.effects(model, few)
+    side_by_side.effects(model, few)
 
 
 def seconds(work, *arguments):
@@ -77,9 +79,9 @@ def seconds(work, *arguments):
 def main() -> None:
     torch.set_num_threads(1)
     for dtype in (torch.float32, torch.float64):
-        model = language_gpt.load(0).to(dtype)
-        finetuning.finetune(model, EPISODE.demos[:, :1], Recipe(LR))  # the first call loads what it needs
-        ours, (weights, _) = seconds(finetuning.finetune, model, EPISODE.demos, Recipe(LR))
+        model = word_gpts.load(0).to(dtype)
+        small_gpt.finetune(model, EPISODE.demos[:, :1], Recipe(LR))  # the first call loads what it needs
+        ours, (weights, _) = seconds(small_gpt.finetune, model, EPISODE.demos, Recipe(LR))
         loop, copies = seconds(by_a_plain_loop, model, EPISODE.demos, LR)
         theirs = dict(zip(weights, map(torch.stack, zip(*copies, strict=True)), strict=True))
         gaps = torch.stack([(weights[name] - W).abs().amax((1, 2)) / W.abs().max() for name, W in theirs.items()])

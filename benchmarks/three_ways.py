@@ -40,7 +40,7 @@ def compute(eta):
         return learners.gd(x, y, x_query, eta).flatten(), attend(x, y, x_query).flatten()
 
     x, y = (t.expand(len(QUERIES), -1, -1) for t in LINE[:2])
-    return SimpleNamespace(eta=eta, line=both(x, y, QUERIES), batch=both(*BATCH[:3]))
+    return SimpleNamespace(eta=eta, line=both(x, y, QUERIES), batch=both(*BATCH.shown))
 
 
 def draw(artists, numbers):

@@ -18,8 +18,9 @@ import time
 
 import torch
 
-from helpers import attention, closed_forms, constructions, learners, metrics, population, tasks, training
-from helpers.transformer import LinearTransformer
+from helpers import attention, constructions, learners, metrics, tasks, training
+from helpers.models.stacks import LinearTransformer
+from helpers.theory import closed_forms, population
 
 LAW = {"N": 10, "d_x": 10, "inputs": "uniform"}
 GD_PP = {"eta": 13.49, "gamma": 0.1759}  # the two step sizes that minimise the expected loss (notebook 06)
@@ -150,7 +151,7 @@ def training_step(N: int, form: str) -> dict:
         start = time.perf_counter()
         prompt = tasks.linear_regression(B, N, 10, seed=seed)
         if form == "moments":
-            y_hat = model(*prompt[:3])
+            y_hat = model(*prompt.shown)
         else:
             y_hat = tasks.read(full_attention(tasks.tokens(prompt), model.layers()[0]))
         adam.zero_grad()

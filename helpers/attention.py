@@ -117,21 +117,21 @@ def softmax(z: Tensor, layer: Layer, *, include_query: bool = False) -> Tensor:
     return _attend(z, layer, lambda q, k, v: _weights(q, k) @ v, include_query)
 
 
-def causal(z: Tensor, layer: Layer) -> Tensor:
+def causal_softmax(z: Tensor, layer: Layer) -> Tensor:
     """Softmax attention as language models have it: each token reads itself and those before it, and no other.
 
     >>> eye = torch.eye(2)
     >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])
-    >>> causal(z, Layer(eye, eye, eye, eye))[0, 0]              # the first token has only itself to read
+    >>> causal_softmax(z, Layer(eye, eye, eye, eye))[0, 0]              # the first token has only itself to read
     tensor([2., 4.])
     """
     return _attend(z, layer, lambda q, k, v: _weights(q, k, causal=True) @ v, include_query=True)
 
 
 def pattern(z: Tensor, layer: Layer, *, causal: bool = False) -> Tensor:
-    """Who reads whom: the weights of `softmax` (B, H, N+1, N), or of `causal` (B, H, N+1, N+1). Each row sums to 1.
+    """Who reads whom: the weights of `softmax` (B, H, N+1, N), or of `causal_softmax` (B, H, N+1, N+1).
 
-    A row is a reader, a column is read. H is 1 for a layer of one head.
+    A row is a reader, a column is read; each row sums to 1. H is 1 for a layer of one head.
 
     >>> eye = torch.eye(2)
     >>> z = torch.tensor([[[1.0, 2.0], [3.0, 0.0]]])

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from helpers import attention, checks, tasks
 from helpers.attention import Layer
+from helpers.learners import Learner
 
 
 def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = None) -> Layer:
@@ -116,7 +117,7 @@ def induction(V: int, T: int, *, beta: float) -> list[Layer]:
     >>> s = torch.tensor([2, 0, 1, 2, 0])                                               # c a b c a: next comes b
     >>> z = torch.cat([torch.eye(3)[s], torch.zeros(5, 6), torch.eye(5)], dim=1)[None].double()
     >>> for layer in induction(V=3, T=5, beta=20.0):
-    ...     z = attention.causal(z, layer)
+    ...     z = attention.causal_softmax(z, layer)
     >>> z[0, -1, 6:9].argmax()
     tensor(1)
     """
@@ -193,14 +194,12 @@ def change_gauge(layer: Layer, R: Tensor, R_v: Tensor, scale: float = 1.0) -> La
     return Layer(torch.linalg.solve(R.mT, W_Q) / scale, R @ W_K, R_v @ W_V, scale * torch.linalg.solve(R_v.mT, P.mT).mT)
 
 
-def learner(
-    layers: Sequence[Layer], W_0: Tensor | None = None, attend: Callable = attention.linear
-) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def learner(layers: Sequence[Layer], W_0: Tensor | None = None, attend: Callable = attention.linear) -> Learner:
     """A stack of layers as a learner, `learner(x, y, x_query) -> y_hat`: tokens in, layer after layer, read out.
 
     >>> prompt = tasks.linear_regression(B=4, N=20, d_x=10)
     >>> two_steps = learner([gd_step(0.5, N=20, d_x=10)] * 2)
-    >>> two_steps(*prompt[:3]).shape
+    >>> two_steps(*prompt.shown).shape
     torch.Size([4, 1])
     """
 

@@ -5,12 +5,14 @@ Every learner of the series is called the same way, `learner(x, y, x_query) -> y
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from helpers import checks
+
+Learner = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, y, x_query) -> y_hat, as every competitor is called
 
 
 def gd_weights(x: Tensor, y: Tensor, eta: float | Sequence[float], steps: int = 1, W_0: Tensor | None = None) -> Tensor:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
+
+from helpers.learners import Learner
 
 
 def max_gap(a: Tensor, b: Tensor) -> float:
@@ -69,7 +69,7 @@ def squared_prediction_difference(a: Tensor, b: Tensor) -> float:
     return (a - b).flatten(1).square().sum(1).mean().item()
 
 
-def implied_weights(learner: Callable, x: Tensor, y: Tensor, probes: Tensor) -> Tensor:
+def implied_weights(learner: Learner, x: Tensor, y: Tensor, probes: Tensor) -> Tensor:
     """The weights (B, d_y, d_x) of the linear model that comes nearest to what a learner answers at the probes.
 
     `probes` (M, d_x), M >= d_x, are put to the learner as queries, after each context; the weights are the

@@ -7,15 +7,12 @@ size, the root mean square over prompts, so that 0.1 means a tenth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from helpers import checks
+from helpers.learners import Learner
 from helpers.tasks import Prompt
-
-Learner = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def size(y_hat: Tensor) -> float:
@@ -40,7 +37,7 @@ def bend_in_labels(learner: Learner, prompt: Prompt, *, seed: int = 0) -> float:
     >>> bend_in_labels(lambda x, y, x_query: y.max(dim=1).values, prompt) > 0.1
     True
     """
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
     parts = 0.7 * learner(x, y, x_query) - 1.3 * learner(x, other, x_query)
@@ -52,7 +49,7 @@ def bend_in_query(learner: Learner, prompt: Prompt) -> float:
 
     0 for every learner whose answer is w^T x_q with a w that it took from the context.
     """
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     other = x_query.roll(1, dims=0)
     parts = 0.7 * learner(x, y, x_query) - 1.3 * learner(x, y, other)
     return size(learner(x, y, 0.7 * x_query - 1.3 * other) - parts) / size(parts)
@@ -74,7 +71,7 @@ def order_spread(learner: Learner, prompt: Prompt, shuffles: int = 200, *, seed:
 
 def shuffled(learner: Learner, prompt: Prompt, shuffles: int = 200, *, seed: int = 0) -> Tensor:
     """What a learner answers to `shuffles` orders of the same context (shuffles, B, d_y)."""
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     shuffles = checks.count("shuffles", shuffles, least=2)
     orders = torch.stack([torch.randperm(x.shape[1], generator=generator) for _ in range(shuffles)])
@@ -89,7 +86,7 @@ def repeated(learner: Learner, prompt: Prompt, times: int = 3) -> float:
     0 for whoever averages over examples (gradient descent with its 1/N, a softmax) and for least squares. Not 0 for a
     learner with a prior, such as ridge: to it, three times the data is three times the evidence.
     """
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     times = checks.count("times", times, least=2)
     once = learner(x, y, x_query)
     return size(learner(x.repeat(1, times, 1), y.repeat(1, times, 1), x_query) - once) / size(once)
@@ -105,7 +102,7 @@ def growth(learner: Learner, prompt: Prompt, c: float = 2.0) -> float:
     >>> round(growth(lambda x, y, x_query: learners.gd(x, y, x_query, eta=0.5), prompt), 6)
     2.0
     """
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     if checks.number("c", c) <= 0 or c == 1:
         raise ValueError(f"c: expected a factor above 0 and other than 1, got {c}.")
     ratio = size(learner(c * x, y, c * x_query)) / size(learner(x, y, x_query))

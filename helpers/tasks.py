@@ -15,7 +15,7 @@ from helpers import checks
 
 
 class Prompt(NamedTuple):
-    """B prompts of N pairs each. `learner(*prompt[:3])` calls any learner of the series.
+    """B prompts of N pairs each. `learner(*prompt.shown)` calls any learner of the series.
 
     x (B, N, d_x), y (B, N, d_y), x_query (B, d_x); where known also the query's true label y_query (B, d_y) and
     the task W (B, d_y, d_x) that made them.
@@ -26,6 +26,15 @@ class Prompt(NamedTuple):
     x_query: Tensor
     y_query: Tensor | None = None
     W: Tensor | None = None
+
+    @property
+    def shown(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What a learner may see: (x, y, x_query), and neither the query's label nor the task.
+
+        >>> [tuple(part.shape) for part in linear_regression(B=4, N=20, d_x=10).shown]
+        [(4, 20, 10), (4, 20, 1), (4, 10)]
+        """
+        return self.x, self.y, self.x_query
 
     def to(self, dtype: torch.dtype) -> Prompt:
         """The same prompts in float32 or float64."""
@@ -87,7 +96,7 @@ def tokens(prompt: Prompt, W_0: Tensor | None = None) -> Tensor:
     >>> tokens(linear_regression(B=4, N=20, d_x=10)).shape
     torch.Size([4, 21, 11])
     """
-    x, y, x_query = prompt[:3]
+    x, y, x_query = prompt.shown
     checks.prompt(x, y, x_query, W_0)
     slot = torch.zeros_like(y[:, 0]) if W_0 is None else -x_query @ W_0.mT  # (B, d_y)
     context = torch.cat([x, y], dim=-1)  # (B, N, d_x+d_y)

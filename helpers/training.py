@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from IPython import get_ipython
-from IPython.display import display
 from torch import Tensor, nn
-from tqdm.notebook import tqdm as notebook_tqdm
-from tqdm.std import tqdm
 
-from helpers import checks
+from helpers import checks, progress
 
 SAVES = 20  # in a run that is kept: what is lost by an interruption is at most a twentieth
 
@@ -82,7 +78,7 @@ def fit(
     run = _Run(model, optimizer, iterations, checks.count("seed", seed, least=0), keep)
     if watch and run.t == 0:
         run.saw(watch(0))
-    with _bar(iterations, run.t) as bar:
+    with progress.bar(iterations, start=run.t) as bar:
         while run.t < iterations:
             for group, rate in zip(optimizer.param_groups, run.of["rates"], strict=True):
                 group["lr"] = rate * schedule(run.t / iterations)
@@ -141,26 +137,3 @@ class _Run:
         self.t, self.losses, self.watched = saved["t"], saved["losses"], saved["watched"]
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-
-
-def progress(things: Iterable, name: str = "computing") -> Iterator:
-    """Go through `things` with a progress bar: for what takes longer than a reader cares to wait in the dark.
-
-    >>> [2 * n for n in progress([1, 2, 3])]
-    [2, 4, 6]
-    """
-    things = list(things)
-    with _bar(len(things), 0, name) as bar:
-        for thing in things:
-            yield thing
-            bar.update()
-
-
-def _bar(iterations: int, start: int, name: str = "training") -> tqdm:
-    """A progress bar: in a terminal a line; in a notebook a widget, of which a saved notebook keeps one plain line."""
-    if getattr(get_ipython(), "kernel", None) is None:
-        return tqdm(total=iterations, initial=start, desc=name, disable=None)
-    bar = notebook_tqdm(total=iterations, initial=start, desc=name, display=False)
-    bundle = bar.container._repr_mimebundle_() | {"text/plain": f"(a progress bar: {iterations} iterations)"}
-    display(bundle, raw=True)
-    return bar

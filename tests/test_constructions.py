@@ -51,7 +51,7 @@ def test_k_layers_are_k_steps_of_gradient_descent(prompt, etas, scale):
     d_y, d_x = prompt.y.shape[-1], prompt.x.shape[-1]
     W_0 = start(d_y, d_x, scale) if scale else None
     y_attn = stack_of_layers(prompt, etas, W_0)
-    assert metrics.max_gap(y_attn, learners.gd(*prompt[:3], etas, len(etas), W_0)) <= EXACT
+    assert metrics.max_gap(y_attn, learners.gd(*prompt.shown, etas, len(etas), W_0)) <= EXACT
 
 
 @pytest.mark.parametrize("etas", [[1.0], [0.4, 1.2], [0.3] * 8])
@@ -59,7 +59,7 @@ def test_k_layers_are_k_steps_of_gradient_descent(prompt, etas, scale):
 def test_the_twins_fail(etas, scale):
     prompt = tasks.linear_regression(B=16, N=20, d_x=7, d_y=3, noise=0.2, seed=3)
     W_0 = start(3, 7, scale)
-    y_gd = learners.gd(*prompt[:3], etas, len(etas), W_0)
+    y_gd = learners.gd(*prompt.shown, etas, len(etas), W_0)
     assert metrics.max_gap(stack_of_layers(prompt, etas, W_0), y_gd) <= EXACT
     too_far = [1.1 * eta for eta in etas]
     assert metrics.max_gap(stack_of_layers(prompt, too_far, W_0), y_gd) > WRONG
@@ -73,7 +73,7 @@ def test_leaving_W_0_out_of_one_layer_is_noticed():
     z = tasks.tokens(prompt, W_0)
     z = attention.linear(z, constructions.gd_step(0.3, 20, 7, 3, W_0))
     z = attention.linear(z, constructions.gd_step(0.3, 20, 7, 3))
-    assert metrics.max_gap(tasks.read(z, 3), learners.gd(*prompt[:3], 0.3, 2, W_0)) > WRONG
+    assert metrics.max_gap(tasks.read(z, 3), learners.gd(*prompt.shown, 0.3, 2, W_0)) > WRONG
 
 
 def test_every_token_moves_by_the_same_step():
@@ -117,7 +117,7 @@ def test_the_prediction_from_zero_is_a_kernel_smoother():
     smoothed = torch.stack(
         [
             sum(0.7 / 11 * y_i * (x_i @ q) for x_i, y_i in zip(x, y, strict=True))
-            for x, y, q in zip(*prompt[:3], strict=True)
+            for x, y, q in zip(*prompt.shown, strict=True)
         ]
     )
     assert torch.allclose(stack_of_layers(prompt, [0.7]), smoothed, rtol=0, atol=EXACT)
@@ -181,7 +181,7 @@ def test_two_softmax_heads_are_a_step_on_centred_data_up_to_the_second_order(d_y
     def off(tau, eta=0.7, heads=slice(None), step=(x, y)):
         pair = constructions.two_softmax_heads(constructions.gd_step(eta, 9, 4, d_y), 9, tau)
         layer = attention.Layer(*(W[heads] for W in pair))
-        y_hat = constructions.learner([layer], attend=attention.softmax)(*p[:3])
+        y_hat = constructions.learner([layer], attend=attention.softmax)(*p.shown)
         return metrics.max_gap(y_hat, learners.gd(*step, p.x_query, eta=0.7))
 
     slope = math.log(off(1000.0) / off(30.0)) / math.log(1000 / 30)
@@ -201,7 +201,7 @@ def test_two_softmax_heads_refuse_bad_input():
 
 def test_the_layer_holds_a_linear_model_and_softmax_does_not():
     """C9: d y_hat / d x_query does not depend on x_query."""
-    x, y, _ = tasks.linear_regression(B=1, N=11, d_x=7)[:3]
+    x, y, _ = tasks.linear_regression(B=1, N=11, d_x=7).shown
     here, there = start(1, 7, seed=1), start(1, 7, seed=2)
 
     def sensitivity(attend, at):
@@ -217,10 +217,10 @@ def test_the_layer_holds_a_linear_model_and_softmax_does_not():
 def test_a_stack_is_a_learner_like_gradient_descent():
     prompt, W_0 = tasks.linear_regression(B=4, N=11, d_x=7, d_y=3), start(3, 7)
     layers = [constructions.gd_step(eta, 11, 7, 3, W_0) for eta in (0.3, 0.2)]
-    y_gd = learners.gd(*prompt[:3], [0.3, 0.2], 2, W_0)
-    assert metrics.max_gap(constructions.learner(layers, W_0)(*prompt[:3]), y_gd) <= EXACT
-    assert metrics.max_gap(constructions.learner(layers[:1], W_0)(*prompt[:3]), y_gd) > WRONG
-    assert metrics.max_gap(constructions.learner(layers)(*prompt[:3]), y_gd) > WRONG
+    y_gd = learners.gd(*prompt.shown, [0.3, 0.2], 2, W_0)
+    assert metrics.max_gap(constructions.learner(layers, W_0)(*prompt.shown), y_gd) <= EXACT
+    assert metrics.max_gap(constructions.learner(layers[:1], W_0)(*prompt.shown), y_gd) > WRONG
+    assert metrics.max_gap(constructions.learner(layers)(*prompt.shown), y_gd) > WRONG
 
 
 def test_the_four_matrices_are_four():
@@ -232,13 +232,13 @@ def test_the_four_matrices_are_four():
 
 def test_float32_agrees_to_its_own_round_off():
     prompt = tasks.linear_regression(B=64, N=20, d_x=10).to(torch.float32)
-    gap = metrics.gap_in_roundoff(stack_of_layers(prompt, [0.3] * 4), learners.gd(*prompt[:3], 0.3, 4))
+    gap = metrics.gap_in_roundoff(stack_of_layers(prompt, [0.3] * 4), learners.gd(*prompt.shown, 0.3, 4))
     assert gap < 100  # units of 1.2e-7; measured: 4
 
 
 def test_where_the_run_diverges_the_gap_stays_round_off_of_the_large_numbers():
     prompt = tasks.linear_regression(B=64, N=20, d_x=10)
-    y_attn, y_gd = stack_of_layers(prompt, [4.0] * 8), learners.gd(*prompt[:3], 4.0, 8)
+    y_attn, y_gd = stack_of_layers(prompt, [4.0] * 8), learners.gd(*prompt.shown, 4.0, 8)
     assert y_gd.abs().max() > 1e6
     assert metrics.gap_in_roundoff(y_attn, y_gd) < 1000
 
@@ -260,13 +260,13 @@ def test_k_gd_pp_layers_are_k_steps_of_gd_pp(prompt, steps):
     (_, N, d_x), d_y = prompt.x.shape, prompt.y.shape[-1]
     etas, gammas = map(list, zip(*steps, strict=True))
     layers = [constructions.gd_pp_step(eta, gamma, N, d_x, d_y) for eta, gamma in steps]
-    y_hat = constructions.learner(layers)(*prompt[:3])
-    assert metrics.max_gap(y_hat, learners.gd_pp(*prompt[:3], etas, gammas, len(steps))) <= EXACT
+    y_hat = constructions.learner(layers)(*prompt.shown)
+    assert metrics.max_gap(y_hat, learners.gd_pp(*prompt.shown, etas, gammas, len(steps))) <= EXACT
 
 
 def test_gd_pp_layers_that_are_a_little_off_are_noticed():
     prompt = tasks.linear_regression(B=16, N=20, d_x=7, d_y=3, noise=0.2, seed=3)
-    y_hat = learners.gd_pp(*prompt[:3], eta=0.8, gamma=0.01, steps=3)
+    y_hat = learners.gd_pp(*prompt.shown, eta=0.8, gamma=0.01, steps=3)
     good = constructions.gd_pp_step(0.8, 0.01, 20, 7, 3)
 
     def gap(layer, include_query=False):

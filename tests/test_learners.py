@@ -32,55 +32,55 @@ def test_gd_follows_the_gradient_of_the_loss(sizes, etas, start, seed):
     B, N, d_x, d_y = sizes
     p = tasks.linear_regression(B, N, d_x, d_y, noise=0.3, seed=seed)
     W_0 = torch.full((d_y, d_x), 0.5 if start else 0.0, dtype=torch.float64)
-    y_hat = learners.gd(*p[:3], eta=etas or 1.0, steps=len(etas), W_0=W_0 if start else None)
-    expected = by_autograd(*p[:3], etas, W_0)
+    y_hat = learners.gd(*p.shown, eta=etas or 1.0, steps=len(etas), W_0=W_0 if start else None)
+    expected = by_autograd(*p.shown, etas, W_0)
     assert torch.allclose(y_hat, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_step_size_off_by_ten_percent_is_noticed():
     p = tasks.linear_regression(B=4, N=9, d_x=5)
-    expected = by_autograd(*p[:3], [0.5, 0.5], torch.zeros(1, 5).double())
-    assert (learners.gd(*p[:3], eta=0.55, steps=2) - expected).abs().max() > 1e-3
+    expected = by_autograd(*p.shown, [0.5, 0.5], torch.zeros(1, 5).double())
+    assert (learners.gd(*p.shown, eta=0.55, steps=2) - expected).abs().max() > 1e-3
 
 
 def test_no_step_is_the_starting_point():
     p = tasks.linear_regression(B=4, N=9, d_x=5)
     W_0 = torch.ones(1, 5).double()
-    assert torch.equal(learners.gd(*p[:3], eta=0.5, steps=0), torch.zeros(4, 1).double())
-    assert torch.allclose(learners.gd(*p[:3], eta=0.5, steps=0, W_0=W_0), p.x_query @ W_0.T, rtol=0, atol=1e-12)
+    assert torch.equal(learners.gd(*p.shown, eta=0.5, steps=0), torch.zeros(4, 1).double())
+    assert torch.allclose(learners.gd(*p.shown, eta=0.5, steps=0, W_0=W_0), p.x_query @ W_0.T, rtol=0, atol=1e-12)
 
 
 def test_the_path_holds_what_each_number_of_steps_predicts():
     p, W_0 = tasks.linear_regression(B=4, N=9, d_x=5), torch.ones(1, 5).double()
-    path = learners.gd_path(*p[:3], eta=[0.5, 0.2, 0.1], steps=3, W_0=W_0)
+    path = learners.gd_path(*p.shown, eta=[0.5, 0.2, 0.1], steps=3, W_0=W_0)
     assert len(path) == 4
     for steps, y_hat in enumerate(path):
-        assert torch.equal(y_hat, learners.gd(*p[:3], eta=[0.5, 0.2, 0.1][:steps] or 1.0, steps=steps, W_0=W_0))
+        assert torch.equal(y_hat, learners.gd(*p.shown, eta=[0.5, 0.2, 0.1][:steps] or 1.0, steps=steps, W_0=W_0))
 
 
 def test_the_gradient_flows_through_the_step_size():
     p, eta = tasks.linear_regression(B=4, N=9, d_x=5), torch.tensor(0.3, requires_grad=True)
-    (slope,) = torch.autograd.grad(learners.gd(*p[:3], eta, steps=2).sum(), eta)
-    near = [learners.gd(*p[:3], 0.3 + d, steps=2).sum() for d in (-1e-5, 1e-5)]
+    (slope,) = torch.autograd.grad(learners.gd(*p.shown, eta, steps=2).sum(), eta)
+    near = [learners.gd(*p.shown, 0.3 + d, steps=2).sum() for d in (-1e-5, 1e-5)]
     assert torch.isclose(slope.double(), (near[1] - near[0]) / 2e-5, rtol=1e-4)
 
 
 def test_many_small_steps_reach_least_squares():
     p = tasks.linear_regression(B=8, N=30, d_x=3, noise=0.5)
     least_squares = (p.x_query[:, None] @ torch.linalg.lstsq(p.x, p.y).solution)[:, 0]
-    assert torch.allclose(learners.gd(*p[:3], eta=0.3, steps=2000), least_squares, rtol=0, atol=1e-9)
-    assert not torch.allclose(learners.gd(*p[:3], eta=0.3, steps=2), least_squares, rtol=0, atol=1e-2)
+    assert torch.allclose(learners.gd(*p.shown, eta=0.3, steps=2000), least_squares, rtol=0, atol=1e-9)
+    assert not torch.allclose(learners.gd(*p.shown, eta=0.3, steps=2), least_squares, rtol=0, atol=1e-2)
 
 
 def test_too_large_a_step_diverges_without_complaint():
     p = tasks.linear_regression(B=8, N=30, d_x=3)
-    errors = [(learners.gd(*p[:3], eta=4.0, steps=k) - p.y_query).abs().max() for k in (1, 5, 9, 900)]
+    errors = [(learners.gd(*p.shown, eta=4.0, steps=k) - p.y_query).abs().max() for k in (1, 5, 9, 900)]
     assert errors[0] < errors[1] < errors[2] and not errors[3].isfinite()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_answer_has_the_prompts_dtype(dtype):
-    assert learners.gd(*tasks.linear_regression(B=2, N=3, d_x=2).to(dtype)[:3], eta=0.1).dtype == dtype
+    assert learners.gd(*tasks.linear_regression(B=2, N=3, d_x=2).to(dtype).shown, eta=0.1).dtype == dtype
 
 
 # --- GD++ -----------------------------------------------------------------------------------------------------
@@ -108,16 +108,16 @@ def gd_pp_by_loop(x, y, x_query, etas, gammas):
 )
 def test_gd_pp_moves_inputs_and_labels_as_written(sizes, steps, seed):
     p, (etas, gammas) = tasks.linear_regression(*sizes, noise=0.3, seed=seed), map(list, zip(*steps, strict=True))
-    expected = torch.stack([gd_pp_by_loop(*task, etas, gammas) for task in zip(*p[:3], strict=True)])
-    y_hat = learners.gd_pp(*p[:3], eta=etas, gamma=gammas, steps=len(steps))
+    expected = torch.stack([gd_pp_by_loop(*task, etas, gammas) for task in zip(*p.shown, strict=True)])
+    y_hat = learners.gd_pp(*p.shown, eta=etas, gamma=gammas, steps=len(steps))
     assert torch.allclose(y_hat, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_gd_pp_without_gamma_is_gd_and_with_another_gamma_is_not_the_same():
     p = tasks.linear_regression(B=4, N=9, d_x=5)
-    plain = learners.gd(*p[:3], eta=0.4, steps=3)
-    assert torch.allclose(learners.gd_pp(*p[:3], eta=0.4, gamma=0.0, steps=3), plain, rtol=0, atol=1e-12)
-    curved, more = (learners.gd_pp(*p[:3], eta=0.4, gamma=gamma, steps=3) for gamma in (0.02, 0.022))
+    plain = learners.gd(*p.shown, eta=0.4, steps=3)
+    assert torch.allclose(learners.gd_pp(*p.shown, eta=0.4, gamma=0.0, steps=3), plain, rtol=0, atol=1e-12)
+    curved, more = (learners.gd_pp(*p.shown, eta=0.4, gamma=gamma, steps=3) for gamma in (0.02, 0.022))
     assert (curved - plain).abs().max() > 1e-2 and (curved - more).abs().max() > 1e-3
 
 
@@ -141,7 +141,7 @@ def test_newton_squares_its_residual_each_round(N):
 
 def test_newton_arrives_at_least_squares():
     p = tasks.linear_regression(B=8, N=30, d_x=5, noise=0.3)
-    assert torch.allclose(learners.newton(*p[:3], 20), learners.least_squares(*p[:3]), rtol=0, atol=1e-10)
+    assert torch.allclose(learners.newton(*p.shown, 20), learners.least_squares(*p.shown), rtol=0, atol=1e-10)
 
 
 def test_ridge_has_no_slope_left_in_its_loss():
@@ -176,10 +176,10 @@ def test_least_squares_is_the_limit_of_ridge_also_where_many_fit():
 def test_every_learner_keeps_dtype_and_turns_with_the_inputs(learner):
     p = tasks.linear_regression(B=3, N=6, d_x=4, d_y=2, noise=0.2)
     R = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).Q
-    assert torch.allclose(learner(p.x @ R, p.y, p.x_query @ R), learner(*p[:3]), rtol=0, atol=1e-10)
+    assert torch.allclose(learner(p.x @ R, p.y, p.x_query @ R), learner(*p.shown), rtol=0, atol=1e-10)
     shuffled = torch.tensor([3, 0, 5, 1, 4, 2])
-    assert torch.allclose(learner(p.x[:, shuffled], p.y[:, shuffled], p.x_query), learner(*p[:3]), rtol=0, atol=1e-10)
-    assert learner(*p.to(torch.float32)[:3]).dtype == torch.float32
+    assert torch.allclose(learner(p.x[:, shuffled], p.y[:, shuffled], p.x_query), learner(*p.shown), rtol=0, atol=1e-10)
+    assert learner(*p.to(torch.float32).shown).dtype == torch.float32
 
 
 # --- one pair at a time ---------------------------------------------------------------------------------------
@@ -189,27 +189,27 @@ def test_online_gd_takes_each_pair_s_own_gradient_in_turn():
     p = tasks.linear_regression(B=3, N=6, d_x=4, d_y=2, noise=0.5, seed=3)
     for eta, exact in ((0.1, True), (0.11, False)):
         answers = []
-        for x, y, x_query in zip(*p[:3], strict=True):
+        for x, y, x_query in zip(*p.shown, strict=True):
             W = torch.zeros(2, 4, dtype=torch.float64)
             for x_i, y_i in zip(x, y, strict=True):
                 grad = torch.func.grad(lambda W, x_i=x_i, y_i=y_i: (W @ x_i - y_i).square().sum() / 2)
                 W = W - 0.1 * grad(W)
             answers.append(W @ x_query)
-        off = (learners.online_gd(*p[:3], eta) - torch.stack(answers)).abs().max()
+        off = (learners.online_gd(*p.shown, eta) - torch.stack(answers)).abs().max()
         assert (off < 1e-12) if exact else (off > 1e-3)
 
 
 def test_online_gd_depends_on_the_order_and_full_batch_gd_does_not():
     p = tasks.linear_regression(B=8, N=6, d_x=4, seed=3)
     other = p._replace(x=p.x.flip(1), y=p.y.flip(1))
-    assert (learners.online_gd(*p[:3], 0.1) - learners.online_gd(*other[:3], 0.1)).abs().max() > 1e-2
-    assert (learners.gd(*p[:3], 0.6) - learners.gd(*other[:3], 0.6)).abs().max() < 1e-12
+    assert (learners.online_gd(*p.shown, 0.1) - learners.online_gd(*other.shown, 0.1)).abs().max() > 1e-2
+    assert (learners.gd(*p.shown, 0.6) - learners.gd(*other.shown, 0.6)).abs().max() < 1e-12
 
 
 def test_with_one_pair_online_gd_is_gd():
     p = tasks.linear_regression(B=8, N=1, d_x=4, seed=3)
-    assert torch.allclose(learners.online_gd(*p[:3], 0.3), learners.gd(*p[:3], 0.3), rtol=0, atol=1e-12)
+    assert torch.allclose(learners.online_gd(*p.shown, 0.3), learners.gd(*p.shown, 0.3), rtol=0, atol=1e-12)
     with pytest.raises(ValueError, match="eta: expected one finite number, got nan"):
-        learners.online_gd(*p[:3], eta=float("nan"))
+        learners.online_gd(*p.shown, eta=float("nan"))
     with pytest.raises(ValueError, match="y: expected .*differs in N"):
         learners.online_gd(p.x, p.y.repeat(1, 2, 1), p.x_query, eta=0.1)

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers import attention, bayes, closed_forms, constructions, learners, probes, tasks
+from helpers import attention, constructions, learners, probes, tasks
+from helpers.theory import bayes, closed_forms
 
 PROMPT = tasks.linear_regression(B=40, N=9, d_x=3, noise=0.5, seed=1)
 W = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from helpers import tasks, training
-from helpers.transformer import LinearTransformer
+from helpers.models.stacks import LinearTransformer
 
 
 def run(iterations=60, *, seed=0, keep=None, stop_at=None, watch=None, lr=0.02):
@@ -23,7 +23,7 @@ def run(iterations=60, *, seed=0, keep=None, stop_at=None, watch=None, lr=0.02):
         if len(seen) == stop_at:
             raise KeyboardInterrupt
         p = tasks.linear_regression(B=32, N=6, d_x=3, seed=task_seed)
-        return (model(*p[:3]) - p.y_query).square().mean()
+        return (model(*p.shown) - p.y_query).square().mean()
 
     optimizer = torch.optim.Adam(model.parameters(), lr)
     history = training.fit(model, loss, optimizer, iterations, seed=seed, keep=keep, watch=watch)

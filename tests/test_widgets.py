@@ -14,6 +14,7 @@ from conftest import NOTEBOOKS
 from ipywidgets import Button, Checkbox, Dropdown
 from matplotlib.figure import Figure
 
+from helpers import picture as pictures
 from helpers import plotting, widgets
 
 # --- the engine -----------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def make(compute=lambda slope: slope, draw=draw, **kwargs):
     return widgets.explore(stage, compute, draw, controls, caption="A test.", **kwargs)
 
 
-def full_redraw(picture: widgets.Picture) -> np.ndarray:
+def full_redraw(picture: pictures.Picture) -> np.ndarray:
     """The same figure drawn by matplotlib alone, from nothing."""
     animated = [a for axes in picture.figure.axes for a in axes.get_children() if a.get_animated()]
     for artist in animated:
@@ -236,7 +237,7 @@ def test_the_figure_has_the_looks_and_the_size_of_the_series():
     assert (widget.image.width, widget.image.height) == ("500", "300")
     assert widget.picture.artists["axes"].spines["top"].get_visible() is False
     picture = PIL.Image.open(io.BytesIO(widget.image.value))
-    assert picture.size == (500 * widgets.PIXELS, 300 * widgets.PIXELS)
+    assert picture.size == (500 * pictures.PIXELS, 300 * pictures.PIXELS)
 
 
 def test_the_png_is_read_by_others_as_the_same_pixels():

@@ -18,7 +18,7 @@ def check_error_of_the_empty_slot(answer: Callable[[Tensor, Tensor, float, int],
     >>> check_error_of_the_empty_slot(lambda W_0, x_query, eta, N: None)
     Not yet: the function returns nothing. Replace the dots.
     """
-    x, y, x_query = tasks.linear_regression(B=16, N=6, d_x=3, d_y=2, noise=0.3, seed=71)[:3]
+    x, y, x_query = tasks.linear_regression(B=16, N=6, d_x=3, d_y=2, noise=0.3, seed=71).shown
     W_0 = torch.randn(2, 3, generator=torch.Generator().manual_seed(71), dtype=torch.float64)
     z = tasks.tokens(tasks.Prompt(x, y, x_query))  # no W_0: the slot is 0
     layer = constructions.gd_step(0.8, N=6, d_x=3, d_y=2, W_0=W_0)
@@ -72,7 +72,7 @@ def check_two_step_sizes(answer: Callable[[Tensor], list[float]]) -> None:
             return print(f"Not yet: expected two step sizes for a context, got {pair}.")
     one_by_one = [
         constructions.learner([constructions.gd_step(float(eta), N=9, d_x=2) for eta in pair])(*(t[None] for t in task))
-        for pair, *task in zip(etas, *prompt[:3], strict=True)
+        for pair, *task in zip(etas, *prompt.shown, strict=True)
     ]
     least_squares = torch.linalg.lstsq(prompt.x, prompt.y).solution  # (B, d_x, d_y)
     expected = (prompt.x_query[:, None] @ least_squares)[:, 0]

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from helpers import checks, closed_forms
+from helpers import checks
 from helpers.exercises import ask, number_verdict, verdict
+from helpers.theory import closed_forms
 
 
 def check_best_step(eta: float, error: float) -> None:

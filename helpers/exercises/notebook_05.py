@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from helpers import checks, closed_forms, constructions, population
+from helpers import checks, constructions
 from helpers.attention import Layer
 from helpers.exercises import ask, number_verdict
+from helpers.theory import closed_forms, population
 
 SETTINGS = [(0.01, 10, 10, 0.0), (0.01, 2, 5, 5.0), (0.1, 4, 20, 0.5)]  # start r, N, d_x, noise
 HIDDEN = [(10, 10, "uniform", 0.0, -2.5), (20, 5, "gaussian", 0.5, 0.3), (8, 3, "rademacher", 0.0, 4.0)]

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import checks, deep_features, kernels, learners
+from helpers import checks, learners
 from helpers.exercises import ask, fits, number_verdict, verdict
+from helpers.models import features
+from helpers.theory import kernels
 
 
 def check_filter(answer: float) -> None:
@@ -58,7 +60,7 @@ def check_sine_features(answer: Callable[[Tensor], Tensor]) -> None:
     >>> check_sine_features(lambda x: x)
     Not yet: expected a tensor of shape (64, 2, 2), got torch.float64 (64, 2, 1).
     """
-    (x, y, x_query, y_query, _), *_ = deep_features.sines(B=64, N=2, seed=83)
+    (x, y, x_query, y_query, _), *_ = features.sines(B=64, N=2, seed=83)
     keep = torch.sin(x[:, 0, 0] - x[:, 1, 0]).abs() > 0.1  # two inputs half a wave apart tell the same
     m = ask(answer, x)
     if m is None or not fits(m, torch.Size([64, 2, 2])):

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import kernels, learners, softmax, tasks
+from helpers import learners, tasks
 from helpers.exercises import ask, fits, number_verdict, verdict
+from helpers.theory import kernels, mixing
 
 
 def check_gate(answer: float) -> None:
@@ -19,14 +20,14 @@ def check_gate(answer: float) -> None:
     """
     if answer is ...:
         return print("Not yet: replace the dots by a number.")
-    expected = softmax.gate(torch.zeros(1, 12), torch.zeros(1, 4)).item()
+    expected = mixing.gate(torch.zeros(1, 12), torch.zeros(1, 4)).item()
     number_verdict(answer, expected, "it is a share: the demonstrations' weights over all weights.")
 
 
 def check_pair(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> None:
     """Notebook 09, exercise 2: `answer(k, y, q, tau)` is head(+) - head(-), whose residual falls like tau^-3.
 
-    >>> check_pair(lambda k, y, q, tau: softmax.read_out(q[:, None] @ k.mT / tau, y)[:, 0])
+    >>> check_pair(lambda k, y, q, tau: mixing.read_out(q[:, None] @ k.mT / tau, y)[:, 0])
     Not yet: beside (2/tau) Cov(y, k) q there is something that falls like tau^0.00. Hint: two heads, subtracted.
     """
     k, y, q, *_ = tasks.linear_regression(B=50, N=7, d_x=3, noise=0.5, seed=91)
@@ -43,7 +44,7 @@ def check_pair(answer: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Non
         what = f"there is something that falls like tau^{slope + 0.0:.2f}"
         return print(f"Not yet: beside (2/tau) Cov(y, k) q {what}. Hint: two heads, subtracted.")
     scores = q[:, None] @ k.mT / 2.0
-    expected = (softmax.read_out(scores, y) - softmax.read_out(-scores, y))[:, 0]
+    expected = (mixing.read_out(scores, y) - mixing.read_out(-scores, y))[:, 0]
     verdict(said[2.0], expected, "softmax(scores) minus softmax(-scores), at every temperature.")
 
 

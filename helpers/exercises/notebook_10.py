@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import induction
 from helpers.exercises import ask, fits, number_verdict, verdict
+from helpers.models import induction
 
 
 def check_chance(answer: float) -> None:

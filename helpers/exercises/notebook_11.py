@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import finetuning, language, published, similarity
 from helpers.exercises import ask, fits, number_verdict
-from helpers.finetuning import Recipe
-from helpers.gpt import LanguageGPT
+from helpers.finetuning import published, similarity, small_gpt, toy_language
+from helpers.finetuning.small_gpt import Recipe
+from helpers.models.gpt import WordGPT
 
 
 def check_floor(answer: float) -> None:
@@ -46,12 +46,10 @@ def check_layer_causal(answer: Callable[[Callable, Tensor, Callable], Tensor]) -
     >>> check_layer_causal(lambda blocks, z, loss: None)
     Not yet: the function returns nothing. Replace the dots.
     """
-    model = LanguageGPT(language.VOCABULARY, d_model=16, n_layers=3, n_heads=2, seed=11).double().requires_grad_(False)
-    demo = language.few_shot(language.draw(1, seed=11), k=1, Q=1, seed=11).demos[0]
+    model = WordGPT(toy_language.VOCABULARY, d_model=16, n_layers=3, n_heads=2, seed=11).double().requires_grad_(False)
+    demo = toy_language.few_shot(toy_language.draw(1, seed=11), k=1, Q=1, seed=11).demos[0]
     z, wanted = model.embed(demo), []
-    finetuning.finetune(
-        model, demo[None], Recipe(rule="layer-causal (code)"), lambda i, W, G: wanted.extend(G.values())
-    )
+    small_gpt.finetune(model, demo[None], Recipe(rule="layer-causal (code)"), lambda i, W, G: wanted.extend(G.values()))
     back = torch.arange(demo.shape[1])[:, None] - torch.arange(demo.shape[1])
     penalty = (-model.core.slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)[None]
     weights = [block.W_QKV.weight.requires_grad_(True) for block in model.core.blocks]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from helpers import attention, bayes, checks, constructions, learners, verdicts
+from helpers import attention, checks, constructions, learners, verdicts
 from helpers.exercises import ask, number_verdict
+from helpers.theory import bayes
 
 # --- the boxes: do not read on if you want to play -----------------------------------------------------------
 

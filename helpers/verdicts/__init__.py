@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from helpers import training
+from helpers import progress
 
 EXACT, MEASURED, REPORTED = "● exact", "◐ measured here", "○ reported"
 
@@ -79,7 +79,7 @@ def over_seeds(values: Iterable[float]) -> Number:
     return Number(sum(values) / len(values), min(values), max(values), f"{len(values)} seeds")
 
 
-class Test(NamedTuple):
+class Bounds(NamedTuple):
     """A number, and the bounds between which all of its interval must lie."""
 
     ours: Number
@@ -99,8 +99,8 @@ class Evidence(NamedTuple):
       untrained network, a chance level. If it passes, too, the test shows nothing.
     """
 
-    stated: Test
-    restated: Test | None = None
+    stated: Bounds
+    restated: Bounds | None = None
     control: Number | None = None
 
 
@@ -110,7 +110,7 @@ def identity(gap: float, broken: float) -> Evidence:
     >>> judge(identity(2e-16, broken=0.1)), judge(identity(0.1, broken=0.1)), judge(identity(2e-16, broken=0.0))
     ('holds', 'does not reproduce here', 'artefact')
     """
-    return Evidence(Test(number(gap), at_most=ROUNDOFF), control=number(broken))
+    return Evidence(Bounds(number(gap), at_most=ROUNDOFF), control=number(broken))
 
 
 # --- what is claimed ------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def judge(evidence: Evidence | None) -> str:
     """The verdict on a claim. As stated, if that passes; else in another form; an artefact, if the control passes, too.
 
     >>> low, high = number(1.0), number(2.0)
-    >>> judge(None), judge(Evidence(Test(high, at_most=1.5), restated=Test(low, at_most=1.5)))
+    >>> judge(None), judge(Evidence(Bounds(high, at_most=1.5), restated=Bounds(low, at_most=1.5)))
     ('not checkable here', 'not as stated; another form holds')
     """
     if evidence is None:
@@ -215,7 +215,7 @@ class Row(NamedTuple):
 def table(claims: Iterable[Claim]) -> list[Row]:
     """Measures all of the claims, and judges."""
     rows = []
-    for each in training.progress(claims, "claims"):
+    for each in progress.through(claims, "claims"):
         evidence = each.measure() if each.measure else None
         rows.append(Row(each, evidence, judge(evidence)))
     return rows

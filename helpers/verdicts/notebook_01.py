@@ -6,9 +6,10 @@ import copy
 
 import torch
 
-from helpers import closed_forms, learners, metrics, tasks
-from helpers.checkpoints import regression_gpt
-from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Number, Test, claim, identity, number, over_prompts
+from helpers import learners, metrics, tasks
+from helpers.theory import closed_forms
+from helpers.trained import regression_gpts
+from helpers.verdicts import EXACT, MEASURED, REPORTED, Bounds, Evidence, Number, claim, identity, number, over_prompts
 
 
 def _weights(model) -> torch.Tensor:
@@ -17,18 +18,18 @@ def _weights(model) -> torch.Tensor:
 
 @claim(EXACT, "Reading a prompt changes no weight; one step of training does.", paper="definition, Brown et al. 2020")
 def reading_changes_no_weight():
-    model, prompt = regression_gpt.load(), tasks.linear_regression(B=1, N=12, d_x=5, seed=4)
+    model, prompt = regression_gpts.load(), tasks.linear_regression(B=1, N=12, d_x=5, seed=4)
     before = _weights(model)
-    model(*prompt[:3])
+    model(*prompt.shown)
     trained = copy.deepcopy(model).requires_grad_(True)
-    (trained(*prompt[:3]) - prompt.y_query).square().mean().backward()
+    (trained(*prompt.shown) - prompt.y_query).square().mean().backward()
     torch.optim.SGD(trained.parameters(), lr=1e-4).step()
     return identity(metrics.max_gap(_weights(model), before), metrics.max_gap(_weights(trained).detach(), before))
 
 
 def _errors_of_the_gpt(k: int) -> Number:
     prompt = tasks.linear_regression(B=1000, N=12, d_x=5).first(k)
-    return over_prompts((regression_gpt.load()(*prompt[:3]) - prompt.y_query).square() / 5)
+    return over_prompts((regression_gpts.load()(*prompt.shown) - prompt.y_query).square() / 5)
 
 
 @claim(
@@ -38,11 +39,11 @@ def _errors_of_the_gpt(k: int) -> Number:
     instead="a GPT with 151,000 weights and d = 5 needs twice as many examples to get below 0.05.",
 )
 def a_gpt_learns_linear_functions():
-    untrained = regression_gpt.RegressionGPT(5, longest=12).double().requires_grad_(False)
+    untrained = regression_gpts.RegressionGPT(5, longest=12).double().requires_grad_(False)
     prompt = tasks.linear_regression(B=1000, N=10, d_x=5)
-    control = over_prompts((untrained(*prompt[:3]) - prompt.y_query).square() / 5)
+    control = over_prompts((untrained(*prompt.shown) - prompt.y_query).square() / 5)
     stated, later = _errors_of_the_gpt(5), _errors_of_the_gpt(10)
-    return Evidence(Test(stated, at_most=0.02), Test(later, at_most=0.05), control)
+    return Evidence(Bounds(stated, at_most=0.02), Bounds(later, at_most=0.05), control)
 
 
 @claim(
@@ -52,14 +53,14 @@ def a_gpt_learns_linear_functions():
 )
 def the_gpt_is_one_step():
     best = closed_forms.gd_excess(closed_forms.best_step(10, 5), 10, 5) / 5
-    return Evidence(Test(_errors_of_the_gpt(10), at_least=0.9 * best, at_most=1.1 * best))
+    return Evidence(Bounds(_errors_of_the_gpt(10), at_least=0.9 * best, at_most=1.1 * best))
 
 
 @claim(EXACT, "The baseline called averaging is one gradient step with η = 1.", paper="Garg et al. 2022, baseline")
 def averaging_is_one_step():
     p = tasks.linear_regression(B=64, N=12, d_x=5, seed=5)
     average = ((p.y * p.x).mean(dim=1) * p.x_query).sum(1, keepdim=True)
-    steps = [learners.gd(*p[:3], eta=eta) for eta in (1.0, 1.1)]
+    steps = [learners.gd(*p.shown, eta=eta) for eta in (1.0, 1.1)]
     return identity(*(metrics.max_gap(average, step) for step in steps))
 
 
@@ -76,7 +77,7 @@ def one_step_is_nearly_optimal():
         excess = over_prompts(ridge)
         return Number(best / excess.value, best / excess.high, best / excess.low, excess.how)
 
-    return Evidence(Test(ratio(20, 10, 0.5), at_most=2), Test(ratio(5, 40, 2.0), at_most=2))
+    return Evidence(Bounds(ratio(20, 10, 0.5), at_most=2), Bounds(ratio(5, 40, 2.0), at_most=2))
 
 
 @claim(MEASURED, "More examples never hurt least squares.", instead="not near N = d, if labels are noisy.")
@@ -87,7 +88,7 @@ def more_examples_never_hurt():
     def rise(lengths):
         return number(max(excess(b) - excess(a) for a, b in zip(lengths, lengths[1:], strict=False)), "closed form")
 
-    return Evidence(Test(rise([5, 10, 15, 18, 24, 30, 40]), at_most=0), Test(rise([22, 24, 30, 40]), at_most=0))
+    return Evidence(Bounds(rise([5, 10, 15, 18, 24, 30, 40]), at_most=0), Bounds(rise([22, 24, 30, 40]), at_most=0))
 
 
 @claim(
@@ -100,7 +101,7 @@ def memory_is_not_enough():
     stored, new = (torch.randn(n, 20, generator=g, dtype=torch.float64) for n in (10_000, 1000))
     nearest = torch.cdist(new, stored).amin(dim=1).square() / 20
     return Evidence(
-        Test(over_prompts(nearest), 0.45, 0.55), control=number(torch.cdist(new, stored[:1]).square().mean() / 20)
+        Bounds(over_prompts(nearest), 0.45, 0.55), control=number(torch.cdist(new, stored[:1]).square().mean() / 20)
     )
 
 

@@ -6,7 +6,7 @@ import torch
 
 from helpers import attention, constructions, learners, metrics, probes, tasks
 from helpers.attention import Layer
-from helpers.verdicts import EXACT, MEASURED, Evidence, Test, claim, identity, number, over_prompts
+from helpers.verdicts import EXACT, MEASURED, Bounds, Evidence, claim, identity, number, over_prompts
 
 
 def _keys_values_query(n: int, d_k: int = 6, d_v: int = 6):
@@ -35,7 +35,7 @@ def linear_attention_as_printed():
     K, V, q = _keys_values_query(5)
     ours = _attend(K, V, q)
     stated, corrected = (number(metrics.max_gap(ours, W @ q)) for W in (K @ V.T, V @ K.T))
-    return Evidence(Test(stated, at_most=1e-12), Test(corrected, at_most=1e-12))
+    return Evidence(Bounds(stated, at_most=1e-12), Bounds(corrected, at_most=1e-12))
 
 
 @claim(
@@ -79,7 +79,7 @@ def a_step_on_which_loss():
         return number(metrics.max_gap(-grad, V @ K.T))
 
     anywhere = torch.randn(6, 6, generator=g, dtype=torch.float64)
-    return Evidence(Test(gap(anywhere), at_most=1e-11), Test(gap(0 * anywhere), at_most=1e-11))
+    return Evidence(Bounds(gap(anywhere), at_most=1e-11), Bounds(gap(0 * anywhere), at_most=1e-11))
 
 
 @claim(EXACT, "The delta rule is one step of gradient descent on one pair.", paper="Schlag et al. 2021")
@@ -103,7 +103,7 @@ def capacity():
     K = K / K.norm(dim=-1, keepdim=True)
     off = (K @ (K.mT @ V) - V).square().mean((1, 2))
     few = (K[:, :9] @ (K[:, :9].mT @ V[:, :9]) - V[:, :9]).square().mean()
-    return Evidence(Test(over_prompts(off), 0.95, 1.05), control=number(few))
+    return Evidence(Bounds(over_prompts(off), 0.95, 1.05), control=number(few))
 
 
 @claim(

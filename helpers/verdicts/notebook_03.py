@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from helpers import attention, constructions, learners, metrics, tasks
-from helpers.verdicts import EXACT, Evidence, Test, claim, identity, number
+from helpers.verdicts import EXACT, Bounds, Evidence, claim, identity, number
 
 PROP_1 = "von Oswald et al. 2023, proposition 1"
 
@@ -22,8 +22,8 @@ def _stack(etas, W_0, **how):
 @claim(EXACT, "One layer of linear attention is one step of gradient descent.", paper=PROP_1)
 def one_layer_is_one_step():
     prompt, W_0 = _prompt_and_start()
-    y_gd = learners.gd(*prompt[:3], eta=0.7, W_0=W_0)
-    return identity(*(metrics.max_gap(_stack([eta], W_0)(*prompt[:3]), y_gd) for eta in (0.7, 0.77)))
+    y_gd = learners.gd(*prompt.shown, eta=0.7, W_0=W_0)
+    return identity(*(metrics.max_gap(_stack([eta], W_0)(*prompt.shown), y_gd) for eta in (0.7, 0.77)))
 
 
 @claim(
@@ -34,13 +34,13 @@ def one_layer_is_one_step():
 def k_layers_are_k_steps():
     prompt, W_0 = _prompt_and_start(seed=6)
     etas = [0.5, 0.3, 0.6, 0.1]
-    y_gd = learners.gd(*prompt[:3], etas, steps=4, W_0=W_0)
+    y_gd = learners.gd(*prompt.shown, etas, steps=4, W_0=W_0)
 
     def unmasked(z, layer):
         return attention.linear(z, layer, include_query=True)
 
     stacks = [_stack(etas, W_0), _stack(etas, W_0, attend=unmasked)]
-    return identity(*(metrics.max_gap(stack(*prompt[:3]), y_gd) for stack in stacks))
+    return identity(*(metrics.max_gap(stack(*prompt.shown), y_gd) for stack in stacks))
 
 
 @claim(EXACT, "Moving the line and moving the points are one step: the loss is the same.", paper=PROP_1)
@@ -66,7 +66,7 @@ def the_query_may_be_read():
         z, layer = tasks.tokens(prompt, start), constructions.gd_step(0.7, 11, 7, 3, start)
         return number(metrics.max_gap(attention.linear(z, layer, include_query=True), attention.linear(z, layer)))
 
-    return Evidence(Test(gap(W_0), at_most=1e-12), Test(gap(0 * W_0), at_most=1e-12))
+    return Evidence(Bounds(gap(W_0), at_most=1e-12), Bounds(gap(0 * W_0), at_most=1e-12))
 
 
 @claim(
@@ -86,7 +86,7 @@ def gauge_freedom():
     stated, corrected = (
         number(metrics.max_gap(attention.linear(z, other), wanted) / wanted.abs().max()) for other in others
     )
-    return Evidence(Test(stated, at_most=1e-12), Test(corrected, at_most=1e-12))
+    return Evidence(Bounds(stated, at_most=1e-12), Bounds(corrected, at_most=1e-12))
 
 
 @claim(EXACT, "The same layer, fed with centred one-hot labels, is a step on the softmax cross-entropy from W₀ = 0.")

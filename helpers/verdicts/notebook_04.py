@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from helpers import closed_forms, constructions, learners, tasks
-from helpers.verdicts import EXACT, MEASURED, Evidence, Number, Test, claim, number, over_prompts, over_seeds
+from helpers import constructions, learners, tasks
+from helpers.theory import closed_forms
+from helpers.verdicts import EXACT, MEASURED, Bounds, Evidence, Number, claim, number, over_prompts, over_seeds
 
 CODE = {"N": 10, "d_x": 10, "inputs": "uniform"}  # the setting of von Oswald et al. 2023, as in their code
 
@@ -26,7 +27,7 @@ def the_papers_loss():
     eta = closed_forms.best_step(**CODE)
     as_in_text = _half_loss(eta / 4, c=2.0)
     stated = Number(*(2 * value for value in as_in_text[:3]), as_in_text.how)
-    return Evidence(*(Test(ours, 0.19, 0.22) for ours in (stated, _half_loss(eta))))
+    return Evidence(*(Bounds(ours, 0.19, 0.22) for ours in (stated, _half_loss(eta))))
 
 
 @claim(
@@ -37,12 +38,12 @@ def the_papers_loss():
 def the_best_step_is_known():
     def best_on(seed, inputs):
         p = tasks.linear_regression(10_000, N=10, d_x=10, inputs=inputs, seed=seed)
-        unit = learners.gd(*p[:3], eta=1.0)  # a step of size eta answers eta * unit: one division finds the best eta
+        unit = learners.gd(*p.shown, eta=1.0)  # a step of size eta answers eta * unit: one division finds the best eta
         return ((unit * p.y_query).sum() / unit.square().sum()).item()
 
     eta = closed_forms.best_step(**CODE)
     found = over_seeds(best_on(seed, "uniform") for seed in range(5))
-    return Evidence(Test(found, 0.96 * eta, 1.04 * eta), control=number(12 * best_on(0, "gaussian")))
+    return Evidence(Bounds(found, 0.96 * eta, 1.04 * eta), control=number(12 * best_on(0, "gaussian")))
 
 
 @claim(
@@ -54,7 +55,7 @@ def the_best_step_is_known():
 def the_step_does_not_scale():
     ours, eta = _half_loss(closed_forms.best_step(**CODE), c=2.0), closed_forms.best_step(**CODE)
     known = 4 * closed_forms.gd_excess(4 * eta, **CODE) / 2
-    return Evidence(Test(ours, at_most=4 * _half_loss(eta).high), Test(ours, 0.95 * known, 1.05 * known))
+    return Evidence(Bounds(ours, at_most=4 * _half_loss(eta).high), Bounds(ours, 0.95 * known, 1.05 * known))
 
 
 @claim(
@@ -66,7 +67,7 @@ def more_context_meets_a_floor():
     eta, p = closed_forms.best_step(N=20, d_x=5), tasks.linear_regression(B=2000, N=1000, d_x=5, seed=8)
     ours = over_prompts((learners.gd_weights(p.x, p.y, eta) - p.W).square().sum((1, 2)))
     known = closed_forms.gd_excess(eta, N=1000, d_x=5)
-    return Evidence(Test(ours, at_most=0.05), Test(ours, 0.9 * known, 1.1 * known))
+    return Evidence(Bounds(ours, at_most=0.05), Bounds(ours, 0.9 * known, 1.1 * known))
 
 
 @claim(
@@ -86,7 +87,7 @@ def the_best_matrix():
         return max(abs(a - b) for a, b in zip(excess[::2], excess[1::2], strict=True)) / 2  # exact: it is quadratic
 
     best = closed_forms.preconditioner(Sigma, 12, noise=0.5)
-    return Evidence(Test(number(slope(best)), at_most=1e-12), control=number(slope(1.1 * best)))
+    return Evidence(Bounds(number(slope(best)), at_most=1e-12), control=number(slope(1.1 * best)))
 
 
 @claim(
@@ -108,7 +109,7 @@ def the_layer_with_the_best_matrix():
     best = closed_forms.preconditioner(Sigma, 12, noise=noise)
     known = closed_forms.preconditioned_excess(best, Sigma, 12, noise=noise)
     scalar = torch.trace(best @ Sigma) / torch.trace(Sigma) * torch.eye(5, dtype=torch.float64)
-    return Evidence(Test(error(best), 0.95 * known, 1.05 * known), control=error(scalar))
+    return Evidence(Bounds(error(best), 0.95 * known, 1.05 * known), control=error(scalar))
 
 
 @claim(
@@ -119,7 +120,7 @@ def the_layer_with_the_best_matrix():
 def scale_tells_them_apart():
     p, eta = tasks.linear_regression(B=20_000, N=20, d_x=5, seed=6), closed_forms.best_step(20, 5)
     known = closed_forms.gd_excess(4 * eta, 20, 5) / 5
-    twice = [2 * part for part in p[:3]]
+    twice = [2 * part for part in p.shown]
     answers = learners.gd(*twice, eta), learners.least_squares(*twice)
     step, exact = (over_prompts((y_hat - 2 * p.y_query).square() / 20) for y_hat in answers)
-    return Evidence(Test(step, 0.9 * known, 1.1 * known), control=exact)
+    return Evidence(Bounds(step, 0.9 * known, 1.1 * known), control=exact)

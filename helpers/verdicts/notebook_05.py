@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from helpers import attention, closed_forms, constructions, learners, metrics, population, tasks
-from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Number, Test, claim, identity, number, over_seeds
+from helpers import attention, constructions, learners, metrics, tasks
+from helpers.theory import closed_forms, population
+from helpers.verdicts import EXACT, MEASURED, REPORTED, Bounds, Evidence, Number, claim, identity, number, over_seeds
 
 N, D_X = 10, 10
 SEEDS = (0, 1, 2)
@@ -30,7 +31,7 @@ def training_ends_at_the_loss_of_the_step():
     best = closed_forms.gd_excess(_best(), N, D_X, inputs="uniform") / 2
     losses = over_seeds(_trained(seed).losses[-1] for seed in SEEDS)
     start = _trained(0).losses[0]
-    return Evidence(Test(losses, 0.999 * best, 1.001 * best), control=number(start))
+    return Evidence(Bounds(losses, 0.999 * best, 1.001 * best), control=number(start))
 
 
 @claim(
@@ -46,7 +47,7 @@ def the_step_is_in_the_weights():
     random = population.train(N, D_X, inputs="uniform", steps=1, lr=0.0)
     wanted = -_best() / N
     ours = over_seeds(entry(_trained(seed)) for seed in SEEDS)
-    return Evidence(Test(ours, 1.02 * wanted, 0.98 * wanted), control=number(entry(random)))
+    return Evidence(Bounds(ours, 1.02 * wanted, 0.98 * wanted), control=number(entry(random)))
 
 
 @claim(
@@ -56,7 +57,7 @@ def the_step_is_in_the_weights():
 )
 def training_finds_it_in_any_dimension():
     ratio = {d_x: over_seeds(_trained(seed, d_x).etas[-1] / _best(d_x) for seed in SEEDS) for d_x in (2, 10)}
-    return Evidence(*(Test(ratio[d_x], 0.99, 1.01) for d_x in (2, 10)))
+    return Evidence(*(Bounds(ratio[d_x], 0.99, 1.01) for d_x in (2, 10)))
 
 
 @claim(
@@ -74,7 +75,7 @@ def nothing_is_better():
         return min(over)
 
     ours = number(least(_best()), "200 layers")
-    return Evidence(Test(ours, at_least=0), control=number(least(1.1 * _best())))
+    return Evidence(Bounds(ours, at_least=0), control=number(least(1.1 * _best())))
 
 
 @claim(
@@ -91,7 +92,7 @@ def the_cosine_shows_it():
 
     ours = over_seeds(metrics.mean_cosine(model(_trained(seed).layer), step) for seed in SEEDS)
     three_times_too_long = metrics.mean_cosine(model(constructions.gd_step(3 * _best(), N, D_X)), step)
-    return Evidence(Test(ours, at_least=0.999), control=number(three_times_too_long))
+    return Evidence(Bounds(ours, at_least=0.999), control=number(three_times_too_long))
 
 
 @claim(
@@ -112,7 +113,7 @@ def the_plateau_is_foretold():
 
     ratios = [wait(scale, 10) / formula(scale, 10) for scale in (0.1, 0.01, 0.001)]
     ours = Number(sum(ratios) / 3, min(ratios), max(ratios), "3 starts")
-    return Evidence(Test(ours, 0.99, 1.01), control=number(wait(0.01, 10) / formula(0.01, 5)))
+    return Evidence(Bounds(ours, 0.99, 1.01), control=number(wait(0.01, 10) / formula(0.01, 5)))
 
 
 @claim(EXACT, "Scale the labels, and the errors of the step scale with them.", paper="von Oswald et al. 2023, fig. 2")

@@ -6,14 +6,15 @@ import functools
 
 import torch
 
-from helpers import closed_forms, constructions, learners, metrics, tasks, training
-from helpers.transformer import LinearTransformer
+from helpers import constructions, learners, metrics, tasks, training
+from helpers.models.stacks import LinearTransformer
+from helpers.theory import closed_forms
 from helpers.verdicts import (
     EXACT,
     MEASURED,
     REPORTED,
+    Bounds,
     Evidence,
-    Test,
     claim,
     identity,
     number,
@@ -51,8 +52,8 @@ def layers_of_gd_pp():
     p = tasks.linear_regression(B=16, N=20, d_x=7, d_y=3, seed=2)
     etas, gammas = [0.9, 1.1, 0.7], [0.012, 0.02, 0.015]
     layers = [constructions.gd_pp_step(*pair, N=20, d_x=7, d_y=3) for pair in zip(etas, gammas, strict=True)]
-    y_attn = constructions.learner(layers)(*p[:3])
-    steps = [learners.gd_pp(*p[:3], etas, [off * gamma for gamma in gammas], steps=3) for off in (1.0, 1.1)]
+    y_attn = constructions.learner(layers)(*p.shown)
+    steps = [learners.gd_pp(*p.shown, etas, [off * gamma for gamma in gammas], steps=3) for off in (1.0, 1.1)]
     return identity(*(metrics.max_gap(y_attn, step) for step in steps))
 
 
@@ -80,7 +81,7 @@ def the_trained_gamma_is_predicted():
         return _minimise(loss, [1.0, 0.1])[1]
 
     return Evidence(
-        Test(over_seeds(best(seed) for seed in range(3)), 0.95 * 0.179, 1.05 * 0.179), control=number(best(0, N=25))
+        Bounds(over_seeds(best(seed) for seed in range(3)), 0.95 * 0.179, 1.05 * 0.179), control=number(best(0, N=25))
     )
 
 
@@ -104,7 +105,7 @@ def training_finds_gamma():
         return (-c * (layer.P @ layer.W_V).diagonal()[:10].mean()).item()
 
     return Evidence(
-        Test(over_seeds(trained(seed, 1000) for seed in range(3)), 0.158, 0.19), control=number(trained(0, 1))
+        Bounds(over_seeds(trained(seed, 1000) for seed in range(3)), 0.158, 0.19), control=number(trained(0, 1))
     )
 
 
@@ -123,7 +124,7 @@ def three_own_steps():
         return _minimise(loss, start).max()
 
     three = over_seeds(largest(seed, [0.4, 0.7, 1.5]) for seed in range(3))
-    return Evidence(Test(three, 0.95 * 1.71, 1.05 * 1.71), control=number(largest(0, [0.5, 1.2]), "2 steps"))
+    return Evidence(Bounds(three, 0.95 * 1.71, 1.05 * 1.71), control=number(largest(0, [0.5, 1.2]), "2 steps"))
 
 
 @claim(
@@ -135,7 +136,7 @@ def three_own_steps():
 def a_safe_damper():
     h_max = torch.cat([_largest(seed) for seed in range(6)])
     diverge = [over_prompts((damper * ETA * h_max / 10 > 2).double()) for damper in (0.75, 0.132, 1.0)]
-    return Evidence(Test(diverge[0], at_most=0), Test(diverge[1], at_most=0), diverge[2])
+    return Evidence(Bounds(diverge[0], at_most=0), Bounds(diverge[1], at_most=0), diverge[2])
 
 
 @functools.cache

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from helpers import dual, metrics
-from helpers.verdicts import EXACT, REPORTED, Evidence, Test, claim, identity, number
+from helpers import metrics
+from helpers.theory import dual
+from helpers.verdicts import EXACT, REPORTED, Bounds, Evidence, claim, identity, number
 
 
 def _run(**settings):
@@ -52,7 +53,7 @@ def errors_of_their_own_step():
         W = W + torch.outer(live[-1], x_i)
     query = torch.randn(4, generator=g, dtype=torch.float64)
     gaps = [metrics.max_gap(values.T @ (x @ query), W @ query) for values in (0.1 * y, torch.stack(live))]
-    return Evidence(*(Test(number(gap), at_most=1e-12) for gap in gaps))
+    return Evidence(*(Bounds(number(gap), at_most=1e-12) for gap in gaps))
 
 
 @claim(
@@ -83,7 +84,7 @@ def any_optimiser():
             optim.step()
         return number(int(torch.linalg.matrix_rank(W.detach() - before, rtol=1e-9)))
 
-    return Evidence(*(Test(rank(optimizer), at_most=2) for optimizer in (torch.optim.Adam, torch.optim.SGD)))
+    return Evidence(*(Bounds(rank(optimizer), at_most=2) for optimizer in (torch.optim.Adam, torch.optim.SGD)))
 
 
 def _weights(V, K, X):
@@ -127,7 +128,7 @@ def two_updates():
         return _weights(W_V + 0.1 * dV, W_K + 0.1 * dK, X) - _weights(W_V, W_K, X)
 
     gaps = [metrics.max_gap(update(A), update(B)) for update in (tuned, icl)]
-    return Evidence(*(Test(number(gap), at_most=1e-12) for gap in gaps))
+    return Evidence(*(Bounds(number(gap), at_most=1e-12) for gap in gaps))
 
 
 @claim(
@@ -140,7 +141,7 @@ def moattn_is_not_momentum():
     _, c = dual.coefficients([{"lr": 0.05, "momentum": 0.9}] * 60)
     moattn = 0.9 ** torch.arange(60, 0, -1.0)
     ratios = [number(weights[-1] / weights[0]) for weights in (moattn, c)]
-    return Evidence(*(Test(ratio, at_most=1) for ratio in ratios))
+    return Evidence(*(Bounds(ratio, at_most=1) for ratio in ratios))
 
 
 @claim(

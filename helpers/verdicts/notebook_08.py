@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from helpers import constructions, deep_features, kernels, metrics, tasks
-from helpers.checkpoints import sine
-from helpers.verdicts import EXACT, MEASURED, Evidence, Test, claim, identity, number, over_seeds
+from helpers import constructions, metrics, tasks
+from helpers.models import features
+from helpers.theory import kernels
+from helpers.trained import sine_runs
+from helpers.verdicts import EXACT, MEASURED, Bounds, Evidence, claim, identity, number, over_seeds
 
 
 @claim(
@@ -15,8 +17,8 @@ from helpers.verdicts import EXACT, MEASURED, Evidence, Test, claim, identity, n
     paper="von Oswald et al. 2023, prop. 2",
 )
 def features_then_a_step():
-    m = deep_features.Features(width=12, hidden=20, seed=0).double().requires_grad_(False)
-    p = deep_features.sines(B=16, N=10, seed=1)[0]
+    m = features.Features(width=12, hidden=20, seed=0).double().requires_grad_(False)
+    p = features.sines(B=16, N=10, seed=1)[0]
     W_0 = 0.1 * torch.randn(1, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def by_attention(eta):
@@ -27,7 +29,7 @@ def features_then_a_step():
         grad = torch.func.grad(lambda W: (m(x) @ W.T - y).square().sum() / (2 * len(x)))
         return (W_0 - 0.01 * grad(W_0)) @ m(x_query)
 
-    wanted = torch.stack([by_gradient(*task) for task in zip(*p[:3], strict=True)])
+    wanted = torch.stack([by_gradient(*task) for task in zip(*p.shown, strict=True)])
     return identity(*(metrics.max_gap(by_attention(eta), wanted) for eta in (0.01, 0.011)))
 
 
@@ -65,7 +67,7 @@ def the_matching_kernel_wins():
         return ratios.min()
 
     another = number(least_ratio(0, own=(1, 2, 3, 0)), "to a kernel that did not")
-    return Evidence(Test(over_seeds(least_ratio(seed) for seed in range(3)), at_least=1.0), control=another)
+    return Evidence(Bounds(over_seeds(least_ratio(seed) for seed in range(3)), at_least=1.0), control=another)
 
 
 @claim(
@@ -79,12 +81,12 @@ def exp_is_gaussian():
     def spread(x):
         return number((kernels.exponential()(x, x) / kernels.rbf(1.0)(x, x) / torch.e - 1).abs().max())
 
-    return Evidence(*(Test(spread(points), at_most=1e-12) for points in (x, x / x.norm(dim=1, keepdim=True))))
+    return Evidence(*(Bounds(spread(points), at_most=1e-12) for points in (x, x / x.norm(dim=1, keepdim=True))))
 
 
 def _loss(model, seed: int) -> float:
     with torch.no_grad():
-        return deep_features.loss(model, seed=900 + seed, B=2048, queries=256).item()
+        return features.loss(model, seed=900 + seed, B=2048, queries=256).item()
 
 
 @claim(
@@ -99,13 +101,13 @@ def sine_waves():
         return _loss(pair["attention"], seed) / _loss(pair["gradient"], seed)
 
     def trained(seed):
-        return {kind: each.model for kind, each in sine.load(seed).items()}
+        return {kind: each.model for kind, each in sine_runs.load(seed).items()}
 
     def half_trained(seed):
-        return trained(seed) | {"gradient": sine.untrained("gradient", seed)}
+        return trained(seed) | {"gradient": sine_runs.untrained("gradient", seed)}
 
-    ours = over_seeds(ratio(seed, trained) for seed in sine.SEEDS)
-    return Evidence(Test(ours, 0.88, 1.1), control=number(ratio(0, half_trained)))
+    ours = over_seeds(ratio(seed, trained) for seed in sine_runs.SEEDS)
+    return Evidence(Bounds(ours, 0.88, 1.1), control=number(ratio(0, half_trained)))
 
 
 @claim(
@@ -121,5 +123,5 @@ def the_learned_kernel():
         m = features(points).detach()
         return metrics.mean_cosine((m @ m.T)[None], wanted)
 
-    ours = over_seeds(alike(sine.load(seed)["gradient"].model.features) for seed in sine.SEEDS)
-    return Evidence(Test(ours, at_least=0.95), control=number(alike(sine.untrained("gradient").features)))
+    ours = over_seeds(alike(sine_runs.load(seed)["gradient"].model.features) for seed in sine_runs.SEEDS)
+    return Evidence(Bounds(ours, at_least=0.95), control=number(alike(sine_runs.untrained("gradient").features)))

@@ -6,8 +6,9 @@ import math
 
 import torch
 
-from helpers import attention, closed_forms, constructions, kernels, learners, metrics, softmax, tasks
-from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Test, claim, identity, number
+from helpers import attention, constructions, learners, metrics, tasks
+from helpers.theory import closed_forms, kernels, mixing
+from helpers.verdicts import EXACT, MEASURED, REPORTED, Bounds, Evidence, claim, identity, number
 
 
 def _normal(*shape: int, seed: int) -> torch.Tensor:
@@ -28,14 +29,14 @@ def _demonstrations_and_own():
 )
 def demonstrations_mix():
     new, V_new, own, V_own = _demonstrations_and_own()
-    both = softmax.read_out(torch.cat([new, own], dim=-1), torch.cat([V_new, V_own], dim=1))
+    both = mixing.read_out(torch.cat([new, own], dim=-1), torch.cat([V_new, V_own], dim=1))
     demos, zero_shot, lam = (
-        softmax.read_out(new, V_new),
-        softmax.read_out(own, V_own),
-        softmax.gate(new, own)[..., None],
+        mixing.read_out(new, V_new),
+        mixing.read_out(own, V_own),
+        mixing.gate(new, own)[..., None],
     )
     gaps = [metrics.max_gap(guess, both) for guess in (zero_shot + demos, lam * demos + (1 - lam) * zero_shot)]
-    return Evidence(*(Test(number(gap), at_most=1e-12) for gap in gaps))
+    return Evidence(*(Bounds(number(gap), at_most=1e-12) for gap in gaps))
 
 
 @claim(EXACT, "What adds up is numerator and denominator: the dual form is exact if the normaliser is carried along.")
@@ -51,7 +52,7 @@ def carry_the_normaliser():
 
     own, new = slice(0, 4), slice(4, 32)
     num, den = (features(q) @ (written(own) + written(new)).T).split([2, 1], dim=1)
-    true = softmax.read_out((features(q) @ features(k).T).log(), v)
+    true = mixing.read_out((features(q) @ features(k).T).log(), v)
     old = features(q) @ written(own)[2:].T
     return identity(metrics.max_gap(num / den, true), broken=metrics.max_gap(num / old, true))
 
@@ -67,9 +68,9 @@ def a_kernel_smoother():
 
     def gap(k):
         weights = kernels.rbf(math.sqrt(0.5))(q, k)
-        return number(metrics.max_gap(softmax.read_out(q @ k.T / 0.5, v), weights / weights.sum(1, keepdim=True) @ v))
+        return number(metrics.max_gap(mixing.read_out(q @ k.T / 0.5, v), weights / weights.sum(1, keepdim=True) @ v))
 
-    return Evidence(*(Test(gap(keys), at_most=1e-12) for keys in (k, k / k.norm(dim=1, keepdim=True))))
+    return Evidence(*(Bounds(gap(keys), at_most=1e-12) for keys in (k, k / k.norm(dim=1, keepdim=True))))
 
 
 @claim(
@@ -84,11 +85,11 @@ def the_end_of_the_stack():
     k, q = (torch.stack([t.cos(), t.sin()], dim=1) for t in (angles, grid))
     r, f = y, torch.zeros(61, 1, dtype=torch.float64)
     for _ in range(1000):
-        f, r = f + softmax.read_out(q @ k.T / 0.1, r), r - softmax.read_out(k @ k.T / 0.1, r)
+        f, r = f + mixing.read_out(q @ k.T / 0.1, r), r - mixing.read_out(k @ k.T / 0.1, r)
     K, k_q = (kernels.rbf(math.sqrt(0.1))(points, k) for points in (k, q))
     rows = K.sum(1, keepdim=True)
     ends = k_q @ torch.linalg.solve(K, y), k_q / k_q.sum(1, keepdim=True) @ torch.linalg.solve(K, rows * y)
-    return Evidence(*(Test(number(metrics.max_gap(f, end)), at_most=1e-11) for end in ends))
+    return Evidence(*(Bounds(number(metrics.max_gap(f, end)), at_most=1e-11) for end in ends))
 
 
 @claim(
@@ -105,10 +106,10 @@ def dropping_the_softmax():
     def first_order(scores, values):
         return values.mean(-2, keepdim=True) + (scores - scores.mean(-1, keepdim=True)) @ values / values.shape[-2]
 
-    change = softmax.read_out(both, V) - softmax.read_out(own, V_own)
+    change = mixing.read_out(both, V) - mixing.read_out(own, V_own)
     guesses = new @ V_new, first_order(both, V) - first_order(own, V_own)
     return Evidence(
-        *(Test(number(metrics.mean_cosine(g[:, 0], change[:, 0]), "n = 500"), at_least=0.99) for g in guesses)
+        *(Bounds(number(metrics.mean_cosine(g[:, 0], change[:, 0]), "n = 500"), at_least=0.99) for g in guesses)
     )
 
 
@@ -127,11 +128,11 @@ def two_heads_step():
         return number(math.log10(sizes[1] / sizes[0]))
 
     def head(sign, tau):
-        return softmax.read_out(sign * p.x_query[:, None] @ p.x.mT / tau, p.y)[:, 0]
+        return mixing.read_out(sign * p.x_query[:, None] @ p.x.mT / tau, p.y)[:, 0]
 
     pair = slope(lambda tau: head(1, tau) - head(-1, tau) - 2 * step / tau)
     single = slope(lambda tau: head(1, tau) - p.y.mean(1) - step / tau)
-    return Evidence(Test(pair, -3.05, -2.95), control=single)
+    return Evidence(Bounds(pair, -3.05, -2.95), control=single)
 
 
 @claim(
@@ -141,19 +142,19 @@ def two_heads_step():
 )
 def two_heads_are_needed():
     p = tasks.linear_regression(8000, 10, 10, inputs="uniform", seed=10**6)
-    best = (learners.gd(*p[:3], closed_forms.best_step(10, 10, inputs="uniform")) - p.y_query).square().mean()
+    best = (learners.gd(*p.shown, closed_forms.best_step(10, 10, inputs="uniform")) - p.y_query).square().mean()
 
     def least(signs):
         losses = []
         for strength in (0.5, 1.0, 2.0, 3.5, 5.0, 7.0, 10.0):
             layer = constructions.two_softmax_heads(constructions.gd_step(1.0, 10, 10), N=10, tau=1 / strength)
             layer = attention.Layer(*(W[:signs] for W in layer))
-            read = constructions.learner([layer], attend=attention.softmax)(*p[:3])
+            read = constructions.learner([layer], attend=attention.softmax)(*p.shown)
             scale = (read * p.y_query).mean() / read.square().mean()
             losses.append(((scale * read - p.y_query).square().mean() / best).item())
         return number(min(losses) - 1, "n = 8,000")
 
-    return Evidence(Test(least(2), at_most=0.08), control=least(1))
+    return Evidence(Bounds(least(2), at_most=0.08), control=least(1))
 
 
 @claim(

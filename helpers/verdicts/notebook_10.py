@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from helpers import attention, constructions, copying, induction, learners, metrics, tasks
+from helpers import attention, constructions, learners, metrics, tasks
 from helpers.attention import Layer
-from helpers.checkpoints import copying as copying_runs
-from helpers.checkpoints import induction as induction_runs
-from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Number, Test, claim, identity, number, over_seeds
+from helpers.models import copying, induction
+from helpers.trained import copying_runs, induction_runs
+from helpers.verdicts import EXACT, MEASURED, REPORTED, Bounds, Evidence, Number, claim, identity, number, over_seeds
 
 
 @claim(
@@ -26,7 +26,7 @@ def which_neighbour():
     z = torch.cat([s, torch.eye(9, dtype=torch.float64)[None]], dim=-1)
     copied = attention.linear(z, Layer(W_Q, W_K, W_V, I), include_query=True)[..., d : 2 * d]
     gaps = metrics.max_gap(copied[:, :-1], s[:, 1:]), metrics.max_gap(copied[:, 1:], s[:, :-1])
-    return Evidence(*(Test(number(gap), at_most=1e-12) for gap in gaps))
+    return Evidence(*(Bounds(number(gap), at_most=1e-12) for gap in gaps))
 
 
 @claim(
@@ -38,7 +38,7 @@ def copy_then_step():
     p = tasks.linear_regression(B=32, N=10, d_x=5, seed=1)
     z = copying.tokens(p, torch.eye(21, dtype=torch.float64))
     step = constructions.widen(constructions.gd_step(eta=0.7, N=10, d_x=5), D=z.shape[-1])
-    y_gd = learners.gd(*p[:3], eta=0.7)
+    y_gd = learners.gd(*p.shown, eta=0.7)
     pairs = attention.linear(z, constructions.copying(5, 1, T=21))
     answers = [copying.read(attention.linear(tokens, step), d_x=5) for tokens in (pairs, z)]
     return identity(*(metrics.max_gap(answer, y_gd) for answer in answers))
@@ -48,10 +48,10 @@ def _to_steps(frame: int, steps: int) -> Number:
     """How far the trained two-layer models' answers are from those of one or two steps, over their distance to 0."""
     p = copying_runs.prompts(B=2048, seed=77)
     etas = copying_runs.GD_ETA if steps == 1 else [4.0, 12.0]
-    wanted = learners.gd(*p[:3], eta=etas, steps=steps)
+    wanted = learners.gd(*p.shown, eta=etas, steps=steps)
 
     def apart(seed):
-        answer = copying_runs.load(seed).frame(frame)(*p[:3])
+        answer = copying_runs.load(seed).frame(frame)(*p.shown)
         return metrics.squared_prediction_difference(answer, wanted) / wanted.square().mean().item()
 
     return over_seeds(apart(seed) for seed in copying_runs.SEEDS)
@@ -65,7 +65,9 @@ def _to_steps(frame: int, steps: int) -> Number:
 )
 def two_layers_one_step():
     return Evidence(
-        Test(_to_steps(-1, steps=2), at_most=0.02), Test(_to_steps(-1, steps=1), at_most=0.02), _to_steps(0, steps=1)
+        Bounds(_to_steps(-1, steps=2), at_most=0.02),
+        Bounds(_to_steps(-1, steps=1), at_most=0.02),
+        _to_steps(0, steps=1),
     )
 
 
@@ -79,11 +81,11 @@ def the_first_layer_copies():
 
     def attends(seed, frame):
         model = copying_runs.load(seed).frame(frame)
-        weights = attention.pattern(model.tokens(*p[:3]), model.layers()[0])[:, 0]
+        weights = attention.pattern(model.tokens(*p.shown), model.layers()[0])[:, 0]
         return copying.neighbours(weights)["next"]
 
     late, early = ([attends(seed, frame) for seed in copying_runs.SEEDS] for frame in (-1, 4))
-    return Evidence(Test(over_seeds(late), at_least=0.3), control=over_seeds(early))
+    return Evidence(Bounds(over_seeds(late), at_least=0.3), control=over_seeds(early))
 
 
 @claim(
@@ -117,7 +119,7 @@ def two_layers_are_needed():
         )
         for n in (1, 2)
     }
-    return Evidence(Test(share[2], at_least=0.75), control=share[1])
+    return Evidence(Bounds(share[2], at_least=0.75), control=share[1])
 
 
 @claim(EXACT, "One causal softmax layer does not see the order of its examples; two do.")
@@ -127,8 +129,10 @@ def causal_layers_and_order():
     orders = torch.stack([torch.randperm(10, generator=g) for _ in range(50)])
     z = tasks.tokens(tasks.Prompt(p.x[0][orders], p.y[0][orders], p.x_query.expand(50, -1)))
     layers = [Layer(*0.5 * torch.randn(4, 5, 5, generator=g, dtype=torch.float64)) for _ in range(2)]
-    once = attention.causal(z, layers[0])
-    return identity(*(tasks.read(answers).std().item() for answers in (once, attention.causal(once, layers[1]))))
+    once = attention.causal_softmax(z, layers[0])
+    return identity(
+        *(tasks.read(answers).std().item() for answers in (once, attention.causal_softmax(once, layers[1])))
+    )
 
 
 @claim(

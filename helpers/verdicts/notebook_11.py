@@ -7,34 +7,35 @@ import functools
 
 import torch
 
-from helpers import comparison, finetuning, language, metrics, similarity
-from helpers.checkpoints import language_gpt, momentum_gpt
-from helpers.comparison import Three
-from helpers.finetuning import Recipe
-from helpers.gpt import LanguageGPT
-from helpers.verdicts import EXACT, MEASURED, REPORTED, Evidence, Number, Test, claim, identity, number, over_seeds
+from helpers import metrics
+from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning.side_by_side import Conditions
+from helpers.finetuning.small_gpt import Recipe
+from helpers.models.gpt import WordGPT
+from helpers.trained import filter_gpts, word_gpts
+from helpers.verdicts import EXACT, MEASURED, REPORTED, Bounds, Evidence, Number, claim, identity, number, over_seeds
 
-KINDS = {"trained": (language_gpt.load, 0.1), "random": (language_gpt.untrained, 0.3)}  # and the learning rate of each
+KINDS = {"trained": (word_gpts.load, 0.1), "random": (word_gpts.untrained, 0.3)}  # and the learning rate of each
 
 
 @functools.cache
-def _unseen() -> language.Episode:
+def _unseen() -> toy_language.Episode:
     """12 tasks that were never seen, 32 demonstrations and 8 queries each."""
-    return language.few_shot(language.draw(B=12, seed=1), k=32, Q=8, seed=1)
+    return toy_language.few_shot(toy_language.draw(B=12, seed=1), k=32, Q=8, seed=1)
 
 
 @functools.cache
-def _three(kind: str, seed: int) -> Three:
+def _three(kind: str, seed: int) -> Conditions:
     model, rate = KINDS[kind]
-    return comparison.compare(model(seed), _unseen(), Recipe(rate))
+    return side_by_side.compare(model(seed), _unseen(), Recipe(rate))
 
 
-def _last_layer(measure: str, three: Three) -> float:
-    return comparison.METRICS[measure](three)[:, :, -1].mean().item()
+def _last_layer(measure: str, three: Conditions) -> float:
+    return side_by_side.METRICS[measure](three)[:, :, -1].mean().item()
 
 
 def _of(kind: str, measure: str) -> Number:
-    return over_seeds(_last_layer(measure, _three(kind, seed)) for seed in language_gpt.SEEDS)
+    return over_seeds(_last_layer(measure, _three(kind, seed)) for seed in word_gpts.SEEDS)
 
 
 @claim(
@@ -45,11 +46,11 @@ def _of(kind: str, measure: str) -> Number:
 def a_gpt_learns_new_tasks():
     def gain(kind, seed):
         three = _three(kind, seed)
-        icl, zsl = (comparison.accuracy(at, _unseen()).mean().item() for at in (three.icl, three.zsl))
+        icl, zsl = (side_by_side.accuracy(at, _unseen()).mean().item() for at in (three.icl, three.zsl))
         return icl - zsl
 
-    gains = {kind: over_seeds(gain(kind, seed) for seed in language_gpt.SEEDS) for kind in KINDS}
-    return Evidence(Test(gains["trained"], at_least=0.2), control=gains["random"])
+    gains = {kind: over_seeds(gain(kind, seed) for seed in word_gpts.SEEDS) for kind in KINDS}
+    return Evidence(Bounds(gains["trained"], at_least=0.2), control=gains["random"])
 
 
 @claim(
@@ -59,7 +60,7 @@ def a_gpt_learns_new_tasks():
     paper="0.10 on average, 1.3 billion weights, Deutch et al. 2023, table 2",
 )
 def the_updates_agree():
-    return Evidence(Test(_of("trained", "SimAOU"), at_least=0.3), control=_of("random", "SimAOU"))
+    return Evidence(Bounds(_of("trained", "SimAOU"), at_least=0.3), control=_of("random", "SimAOU"))
 
 
 @claim(
@@ -68,14 +69,14 @@ def the_updates_agree():
     paper="Dai et al. 2023, section 4",
 )
 def they_learn_the_same():
-    shuffled = comparison.other_context(_unseen(), "labels shuffled")
+    shuffled = side_by_side.other_context(_unseen(), "labels shuffled")
 
     def behind_shuffled(seed):
-        icl = finetuning.in_context(language_gpt.load(seed), shuffled)
+        icl = small_gpt.in_context(word_gpts.load(seed), shuffled)
         return _last_layer("SimAOU", _three("trained", seed)._replace(icl=icl))
 
-    control = over_seeds(behind_shuffled(seed) for seed in language_gpt.SEEDS)
-    return Evidence(Test(_of("trained", "SimAOU"), at_least=0.3), control=control)
+    control = over_seeds(behind_shuffled(seed) for seed in word_gpts.SEEDS)
+    return Evidence(Bounds(_of("trained", "SimAOU"), at_least=0.3), control=control)
 
 
 @claim(
@@ -86,7 +87,7 @@ def they_learn_the_same():
 )
 def per_query():
     return Evidence(
-        Test(_of("trained", "SimAOU, per query"), at_least=0.25), control=_of("random", "SimAOU, per query")
+        Bounds(_of("trained", "SimAOU, per query"), at_least=0.25), control=_of("random", "SimAOU, per query")
     )
 
 
@@ -97,10 +98,10 @@ def per_query():
 )
 def per_query_in_all_layers():
     def mean(kind):
-        scores = (comparison.METRICS["SimAOU, per query"](_three(kind, seed)) for seed in language_gpt.SEEDS)
+        scores = (side_by_side.METRICS["SimAOU, per query"](_three(kind, seed)) for seed in word_gpts.SEEDS)
         return over_seeds(each.mean() for each in scores)
 
-    return Evidence(Test(_over(mean("trained"), mean("random")), at_least=2))
+    return Evidence(Bounds(_over(mean("trained"), mean("random")), at_least=2))
 
 
 def _over(a: Number, b: Number) -> Number:
@@ -115,7 +116,7 @@ def _over(a: Number, b: Number) -> Number:
     paper="0.09 and 0.05 on SST2, 0.18 and 0.17 on MR, Deutch et al. 2023, table 1",
 )
 def untrained_match_trained():
-    return Evidence(Test(_over(_of("random", "SimAOU"), _of("trained", "SimAOU")), at_least=0.8))
+    return Evidence(Bounds(_over(_of("random", "SimAOU"), _of("trained", "SimAOU")), at_least=0.8))
 
 
 @claim(
@@ -146,10 +147,10 @@ def the_floor():
 )
 def attention_maps():
     def gain(seed):
-        after, before = (comparison.METRICS[name](_three("trained", seed)) for name in ("SimAM", "SimAM, before FT"))
+        after, before = (side_by_side.METRICS[name](_three("trained", seed)) for name in ("SimAM", "SimAM, before FT"))
         return (after - before).mean()
 
-    return Evidence(Test(over_seeds(gain(seed) for seed in language_gpt.SEEDS), at_least=0.02))
+    return Evidence(Bounds(over_seeds(gain(seed) for seed in word_gpts.SEEDS), at_least=0.02))
 
 
 @claim(
@@ -167,7 +168,7 @@ def simam_has_a_gauge():
         scores = [similarity.sim_am(m_icl + by, m_ft + by, centred=centred) for by in (0, shift)]
         return number(metrics.max_gap(*scores))
 
-    return Evidence(*(Test(moved(centred), at_most=1e-12) for centred in (False, True)))
+    return Evidence(*(Bounds(moved(centred), at_most=1e-12) for centred in (False, True)))
 
 
 @claim(
@@ -186,17 +187,17 @@ def recall_above_chance(): ...
     instead="ICL's does; the gradient comes down from all layers above.",
 )
 def layer_causality():
-    model = LanguageGPT(language.VOCABULARY, d_model=16, n_layers=2, n_heads=2).double().requires_grad_(False)
+    model = WordGPT(toy_language.VOCABULARY, d_model=16, n_layers=2, n_heads=2).double().requires_grad_(False)
     other = copy.deepcopy(model)
     other.core.blocks[1].mlp[0].weight.mul_(-1)
     few = _unseen().first(4)
-    few = language.Episode(*(part[:2] for part in few))
+    few = toy_language.Episode(*(part[:2] for part in few))
     tuned, icl = [], []
     for each in (model, other):
-        weights, _ = finetuning.finetune(each, few.demos, Recipe(0.3))
+        weights, _ = small_gpt.finetune(each, few.demos, Recipe(0.3))
         tuned.append(weights["blocks.0.W_QKV.weight"])
-        icl.append(finetuning.in_context(each, few).updates[:, :, 0])
-    return Evidence(*(Test(number(metrics.max_gap(*pair)), at_most=1e-12) for pair in (tuned, icl)))
+        icl.append(small_gpt.in_context(each, few).updates[:, :, 0])
+    return Evidence(*(Bounds(number(metrics.max_gap(*pair)), at_most=1e-12) for pair in (tuned, icl)))
 
 
 @claim(
@@ -206,11 +207,11 @@ def layer_causality():
     instead="and what layers below did to the query's own tokens; in the last layer that is the larger part.",
 )
 def the_query_changes_too():
-    few = language.Episode(*(part[:2] for part in _unseen()))
-    parts = comparison.effects(language_gpt.load(0).double(), few)
+    few = toy_language.Episode(*(part[:2] for part in _unseen()))
+    parts = side_by_side.effects(word_gpts.load(0).double(), few)
     size = parts.total.norm()
     left = [(parts.total - known).norm() / size for known in (parts.direct, parts.direct + parts.indirect)]
-    return Evidence(*(Test(number(rest), at_most=1e-12) for rest in left))
+    return Evidence(*(Bounds(number(rest), at_most=1e-12) for rest in left))
 
 
 def _gain_of_layer_causal(measure: str, kind: str) -> Number:
@@ -218,11 +219,11 @@ def _gain_of_layer_causal(measure: str, kind: str) -> Number:
     make, rate = KINDS[kind]
 
     def gain(seed):
-        ft = comparison.after_finetuning(make(seed), _unseen(), Recipe(rate, rule="layer-causal (code)"))
+        ft = side_by_side.after_finetuning(make(seed), _unseen(), Recipe(rate, rule="layer-causal (code)"))
         three = _three(kind, seed)
         return _last_layer(measure, three._replace(ft=ft)) - _last_layer(measure, three)
 
-    return over_seeds(gain(seed) for seed in language_gpt.SEEDS)
+    return over_seeds(gain(seed) for seed in word_gpts.SEEDS)
 
 
 @claim(
@@ -232,7 +233,7 @@ def _gain_of_layer_causal(measure: str, kind: str) -> Number:
 )
 def layer_causal_is_nearer():
     trained, random = (_gain_of_layer_causal("SimAOU", kind) for kind in KINDS)
-    return Evidence(Test(trained, at_least=0.05), control=random)
+    return Evidence(Bounds(trained, at_least=0.05), control=random)
 
 
 @claim(
@@ -241,16 +242,16 @@ def layer_causal_is_nearer():
 )
 def layer_causal_is_nearer_per_query():
     trained, random = (_gain_of_layer_causal("SimAOU, per query", kind) for kind in KINDS)
-    return Evidence(Test(trained, at_least=0.05), control=random)
+    return Evidence(Bounds(trained, at_least=0.05), control=random)
 
 
 def _gain_of_filters(*kinds: str) -> Number:
     """What a filter of the values adds to the accuracy with 4 classes and 32 demonstrations, in three seeds each."""
 
     def right(kind, seed):
-        return momentum_gpt.load(kind, seed)[2][1, :, -1].mean()
+        return filter_gpts.load(kind, seed)[2][1, :, -1].mean()
 
-    return over_seeds(right(kind, seed) - right("none", seed) for kind in kinds for seed in language_gpt.SEEDS)
+    return over_seeds(right(kind, seed) - right("none", seed) for kind in kinds for seed in word_gpts.SEEDS)
 
 
 @claim(
@@ -261,7 +262,7 @@ def _gain_of_filters(*kinds: str) -> Number:
 )
 def moattn_learns_more():
     both = _gain_of_filters("MoAttn, β = 0.5", "MoAttn, β = 0.9")._replace(how="3 seeds for each β")
-    stated, instead = (Test(gain, at_least=0.05) for gain in (both, _gain_of_filters("MoAttn, β = 0.5")))
+    stated, instead = (Bounds(gain, at_least=0.05) for gain in (both, _gain_of_filters("MoAttn, β = 0.5")))
     return Evidence(stated, instead, control=_gain_of_filters("4 taps, learned"))
 
 
@@ -271,7 +272,7 @@ def moattn_learns_more():
 )
 def it_is_the_momentum():
     gain, control = (_gain_of_filters(kind) for kind in ("MoAttn, β = 0.5", "mean of 4"))
-    return Evidence(Test(gain, at_least=0.05), control=control)
+    return Evidence(Bounds(gain, at_least=0.05), control=control)
 
 
 @claim(

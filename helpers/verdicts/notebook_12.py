@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from helpers import attention, bayes, closed_forms, constructions, learners, metrics, probes, tasks
-from helpers.checkpoints import depth_gpt, regression_gpt
+from helpers import attention, constructions, learners, metrics, probes, tasks
+from helpers.theory import bayes, closed_forms
+from helpers.trained import depth_gpts, regression_gpts
 from helpers.verdicts import (
     EXACT,
     MEASURED,
     REPORTED,
+    Bounds,
     Evidence,
     Number,
-    Test,
     claim,
     identity,
     number,
@@ -46,7 +47,7 @@ def _one_pass(x, y, x_query):
 def icl_is_order_free():
     layer = constructions.learner([constructions.gd_step(0.6, 12, 5)], attend=attention.causal_linear)
     exact = max((_spread(each) for each in (_full_batch, layer)), key=lambda spread: spread.value)
-    return Evidence(Test(_spread(regression_gpt.load()), at_most=1e-12), Test(exact, at_most=1e-12))
+    return Evidence(Bounds(_spread(regression_gpts.load()), at_most=1e-12), Bounds(exact, at_most=1e-12))
 
 
 @claim(
@@ -58,12 +59,12 @@ def icl_is_order_free():
 def order_refutes_gd():
     two = constructions.learner([constructions.gd_step(0.4, 12, 5)] * 2, attend=attention.causal_linear)
     return Evidence(
-        Test(_spread(_one_pass), at_most=1e-12), Test(_spread(_full_batch), at_most=1e-12), control=_spread(two)
+        Bounds(_spread(_one_pass), at_most=1e-12), Bounds(_spread(_full_batch), at_most=1e-12), control=_spread(two)
     )
 
 
 def _gpts(n_layers: int, measure) -> Number:
-    return over_seeds(measure(depth_gpt.load(n_layers, seed)) for seed in depth_gpt.SEEDS)
+    return over_seeds(measure(depth_gpts.load(n_layers, seed)) for seed in depth_gpts.SEEDS)
 
 
 def _small_prompts(B: int = 400):
@@ -78,7 +79,7 @@ def _small_prompts(B: int = 400):
 def the_gpt_has_a_fixed_step():
     p, eta = _small_prompts(), closed_forms.best_step(10, 4)
     step = probes.relative_error(lambda *prompt: learners.gd(*prompt, eta), p, c=3.0)
-    return Evidence(Test(_gpts(3, lambda gpt: probes.relative_error(gpt, p, c=3.0)), at_least=0.5 * step))
+    return Evidence(Bounds(_gpts(3, lambda gpt: probes.relative_error(gpt, p, c=3.0)), at_least=0.5 * step))
 
 
 @claim(
@@ -89,7 +90,7 @@ def the_gpt_has_a_fixed_step():
 def the_gpt_is_least_squares():
     p = _small_prompts()
     ratio = _gpts(3, lambda gpt: probes.relative_error(gpt, p, c=3.0) / probes.relative_error(gpt, p))
-    return Evidence(Test(ratio, at_most=1.5))
+    return Evidence(Bounds(ratio, at_most=1.5))
 
 
 @claim(
@@ -97,7 +98,7 @@ def the_gpt_is_least_squares():
 )
 def the_gpt_is_linear_in_the_labels():
     p = _small_prompts()
-    return Evidence(Test(_gpts(3, lambda gpt: probes.bend_in_labels(gpt, p)), at_most=0.01))
+    return Evidence(Bounds(_gpts(3, lambda gpt: probes.bend_in_labels(gpt, p)), at_most=0.01))
 
 
 @claim(
@@ -108,8 +109,8 @@ def the_gpt_is_linear_in_the_labels():
 def dmmse_is_attention():
     p = tasks.linear_regression(B=40, N=9, d_x=3, noise=0.5, seed=2)
     W = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    direct = bayes.dmmse(*p[:3], W, noise=0.5)
-    return identity(*(metrics.max_gap(bayes.dmmse_by_attention(*p[:3], W, noise), direct) for noise in (0.5, 0.55)))
+    direct = bayes.dmmse(*p.shown, W, noise=0.5)
+    return identity(*(metrics.max_gap(bayes.dmmse_by_attention(*p.shown, W, noise), direct) for noise in (0.5, 0.55)))
 
 
 @claim(
@@ -120,18 +121,18 @@ def dmmse_is_attention():
 )
 def a_few_tasks_are_enough():
     p, eye = tasks.linear_regression(B=500, N=16, d_x=8, noise=0.5, seed=5), torch.eye(8, dtype=torch.float64)
-    ridge = (learners.ridge(*p[:3], lam=0.25) - p.y_query).square().mean()
+    ridge = (learners.ridge(*p.shown, lam=0.25) - p.y_query).square().mean()
     ideal = closed_forms.gd_excess(closed_forms.best_step(16, 8, noise=0.5), 16, 8, noise=0.5)
 
     def ratios(seed):
         W = torch.randn(64, 8, generator=torch.Generator().manual_seed(100 + seed), dtype=torch.float64)
-        listed = (bayes.dmmse(*p[:3], W, noise=0.5) - p.y_query).square().mean() / ridge
+        listed = (bayes.dmmse(*p.shown, W, noise=0.5) - p.y_query).square().mean() / ridge
         A = closed_forms.preconditioner(eye, 16, noise=0.5, prior=W.T @ W / 64)
         return listed, closed_forms.preconditioned_excess(A, eye, 16, noise=0.5) / ideal
 
     listed, layer = torch.tensor([ratios(seed) for seed in range(30)]).T
     listed, layer = (over_prompts(each - 1)._replace(how="30 lists") for each in (listed, layer))
-    return Evidence(Test(listed, at_most=0.05), Test(layer, at_most=0.05))
+    return Evidence(Bounds(listed, at_most=0.05), Bounds(layer, at_most=0.05))
 
 
 @claim(
@@ -156,8 +157,8 @@ RIVALS = {
 def distances(gpt) -> list[float]:
     """How far a GPT's answers are from those of each of the RIVALS after six pairs, over d."""
     p = _small_prompts(B=1000).first(6)
-    answer = gpt(*p[:3])
-    return [metrics.squared_prediction_difference(answer, rival(*p[:3])) / 4 for rival in RIVALS.values()]
+    answer = gpt(*p.shown)
+    return [metrics.squared_prediction_difference(answer, rival(*p.shown)) / 4 for rival in RIVALS.values()]
 
 
 def _nearest(n_layers: int) -> Number:
@@ -175,11 +176,11 @@ def _place(apart: list[float]) -> int:
     paper="1 layer GD, 2 to 4 ridge, 8 and more least squares, Akyürek et al. 2022, fig. 3",
 )
 def depth_moves_the_nearest_learner():
-    one, two, three = (_nearest(n_layers) for n_layers in depth_gpt.DEPTHS)
+    one, two, three = (_nearest(n_layers) for n_layers in depth_gpts.DEPTHS)
     least = min(two.low - one.high, three.low - two.high)
-    untrained = [_place(distances(depth_gpt.untrained(n).double())[1:]) for n in depth_gpt.DEPTHS]
+    untrained = [_place(distances(depth_gpts.untrained(n).double())[1:]) for n in depth_gpts.DEPTHS]
     control = min(b - a for a, b in zip(untrained, untrained[1:], strict=False))
-    return Evidence(Test(number(least, "3 seeds each"), at_least=1), control=number(control, "untrained"))
+    return Evidence(Bounds(number(least, "3 seeds each"), at_least=1), control=number(control, "untrained"))
 
 
 @claim(
@@ -194,7 +195,7 @@ def one_layer_is_nearest_to_the_step():
         return apart[1] / min(apart[i] for i in others)
 
     of_all, of_four = (_gpts(1, lambda gpt, o=others: ratio(gpt, o)) for others in ((0, 2, 3, 4), (2, 3, 4)))
-    return Evidence(Test(of_all, at_most=1), Test(of_four, at_most=1), _gpts(2, lambda gpt: ratio(gpt, (2, 3, 4))))
+    return Evidence(Bounds(of_all, at_most=1), Bounds(of_four, at_most=1), _gpts(2, lambda gpt: ratio(gpt, (2, 3, 4))))
 
 
 NOISES = (0.05**0.5, 2.0)
@@ -203,7 +204,7 @@ NOISES = (0.05**0.5, 2.0)
 def selection(learner) -> torch.Tensor:
     """Squared errors (2, 4000) of a learner at each of the two noise levels; d = 8, N = 32."""
     each = [tasks.linear_regression(4000, 32, 8, noise=noise, seed=i) for i, noise in enumerate(NOISES)]
-    return torch.stack([(learner(*p[:3]) - p.y_query).square()[:, 0] for p in each])
+    return torch.stack([(learner(*p.shown) - p.y_query).square()[:, 0] for p in each])
 
 
 def _over_told(learner) -> Number:
@@ -228,7 +229,7 @@ def _compromise(x, y, x_query):
     paper="near Bayes for many examples, Bai et al. 2023",
 )
 def selection_by_validation():
-    return Evidence(Test(_ratio(lambda *p: bayes.pick_ridge(*p, NOISES, held_out=8)), at_most=0.02))
+    return Evidence(Bounds(_ratio(lambda *p: bayes.pick_ridge(*p, NOISES, held_out=8)), at_most=0.02))
 
 
 @claim(
@@ -236,7 +237,9 @@ def selection_by_validation():
     "In context, weighing both λ by their posterior comes within 2 % of being told it (control: λ between them).",
 )
 def selection_by_weighing():
-    return Evidence(Test(_ratio(lambda *p: bayes.ridge_mixture(*p, NOISES)), at_most=0.02), control=_ratio(_compromise))
+    return Evidence(
+        Bounds(_ratio(lambda *p: bayes.ridge_mixture(*p, NOISES)), at_most=0.02), control=_ratio(_compromise)
+    )
 
 
 @claim(
@@ -248,7 +251,7 @@ def beating_both_shows_selection():
     means = [selection(lambda *p, lam=noise**2: learners.ridge(*p, lam=lam)).mean() for noise in NOISES]
     pick = 1 - selection(lambda *p: bayes.pick_ridge(*p, NOISES, held_out=8)).mean() / min(means)
     compromise = 1 - selection(_compromise).mean() / min(means)
-    return Evidence(Test(number(pick, "n = 8,000"), at_least=0.03), control=number(compromise))
+    return Evidence(Bounds(number(pick, "n = 8,000"), at_least=0.03), control=number(compromise))
 
 
 @claim(
@@ -279,7 +282,7 @@ def dense_weights_rule_it_out():
     R, R_v = (torch.randn(11, 11, generator=g, dtype=torch.float64) for _ in range(2))
     layer = constructions.change_gauge(constructions.gd_step(0.7, 20, 10), R, R_v)
     factors, products = _zeros(layer.W_K, layer.W_Q), _zeros(layer.W_K.mT @ layer.W_Q)
-    return Evidence(Test(factors, at_least=0.9), Test(products, at_least=0.9))
+    return Evidence(Bounds(factors, at_least=0.9), Bounds(products, at_least=0.9))
 
 
 @claim(

@@ -1,0 +1,445 @@
+"""Closed forms against Monte Carlo at 4 standard errors, and against automatic differentiation; with failing twins.
+
+Claims A3 to A6, D1, D2 and D4.
+"""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import learners, tasks
+from helpers.theory import closed_forms
+
+B = 40_000  # prompts of a Monte Carlo
+
+
+def monte_carlo(y_hat, prompt):
+    """Mean squared error against the true label, and its standard error."""
+    errors = (y_hat - prompt.y_query).square()
+    return errors.mean().item(), errors.std().item() / len(errors) ** 0.5
+
+
+def standard_errors(formula, y_hat, prompt):
+    mean, error = monte_carlo(y_hat, prompt)
+    return abs(formula - mean) / error
+
+
+# --- one step of gradient descent -----------------------------------------------------------------------------
+
+STEPS = {  # N, d_x, inputs, noise
+    "gaussian": (10, 5, "gaussian", 0.0),
+    "gaussian, noisy": (10, 5, "gaussian", 0.5**0.5),
+    "gaussian, N = d_x": (10, 10, "gaussian", 0.0),
+    "gaussian, few": (3, 12, "gaussian", 1.0),
+    "gaussian, one input": (6, 1, "gaussian", 0.6),
+    "uniform": (10, 10, "uniform", 0.0),
+    "uniform, noisy": (25, 10, "uniform", 0.1),
+    "rademacher": (10, 3, "rademacher", 0.0),
+    "rademacher, noisy": (12, 6, "rademacher", 0.7),
+}
+
+
+@pytest.mark.parametrize("setting", STEPS)
+@pytest.mark.parametrize("off", [1.0, 0.5, 1.6])
+def test_the_parabola_is_the_mean_error_of_one_step(setting, off):
+    N, d_x, inputs, noise = STEPS[setting]
+    eta = off * closed_forms.best_step(N, d_x, inputs=inputs, noise=noise)
+    prompt = tasks.linear_regression(B, N, d_x, inputs=inputs, noise=noise, seed=40)
+    formula = closed_forms.gd_excess(eta, N, d_x, inputs=inputs, noise=noise)
+    assert standard_errors(formula, learners.gd(*prompt.shown, eta), prompt) < 4
+
+
+def parabola_from_moments(N, d_x, inputs, noise, n=B):
+    """The same parabola with x_q and w averaged out by hand and the rest by Monte Carlo: less noise by far.
+
+    The error is (I - eta S) w - (eta/N) X^T e; its mean square over w, e and x_q is, in each prompt, a parabola.
+    """
+    s2 = tasks.MOMENTS[inputs][0]
+    x = tasks.linear_regression(n, N, d_x, inputs=inputs, seed=41).x
+    S = x.mT @ x / N
+    trace = S.diagonal(dim1=1, dim2=2).sum(1)
+    return s2 * d_x, -2 * s2 * trace, s2 * (S.square().sum((1, 2)) + noise**2 * trace / N)
+
+
+@pytest.mark.parametrize("setting", STEPS)
+def test_a_wrong_kurtosis_or_a_lost_noise_is_noticed(setting):
+    N, d_x, inputs, noise = STEPS[setting]
+    _, slope, curvature = parabola_from_moments(N, d_x, inputs, noise)
+    s2, k4 = tasks.MOMENTS[inputs]
+    c = d_x + k4 - 2 + noise**2 / s2
+
+    def far_off(c):
+        formula = s2**3 * d_x * (N + c) / N
+        error = curvature.std().item() / B**0.5 + 1e-12
+        return abs(formula - curvature.mean().item()) / error
+
+    assert (slope.mean() + 2 * s2**2 * d_x).abs() <= 4 * slope.std() / B**0.5 + 1e-12
+    assert far_off(c) < 4
+    assert far_off(c + 1) > 8 and far_off(c - 1) > 8  # kurtosis off by 1
+    assert k4 == 3 or far_off(d_x + 1 + noise**2 / s2) > 6  # the Gaussian's kurtosis for another law
+    assert noise < 0.2 or far_off(d_x + k4 - 2) > 4
+    assert s2 == 1 or noise == 0 or far_off(d_x + k4 - 2 + noise**2) > 4  # noise not measured in units of s2
+
+
+@pytest.mark.parametrize("setting", STEPS)
+def test_the_best_step_is_the_minimum_and_ten_percent_off_is_worse(setting):
+    N, d_x, inputs, noise = STEPS[setting]
+    law = {"inputs": inputs, "noise": noise}
+    best = closed_forms.best_step(N, d_x, **law)
+    eta = torch.tensor(best, dtype=torch.float64, requires_grad=True)
+    s2, k4 = tasks.MOMENTS[inputs]  # autograd on the formula, written with other letters
+    excess = s2 * d_x * ((1 - eta * s2) ** 2 + (eta * s2) ** 2 * (d_x + k4 - 2 + noise**2 / s2) / N)
+    assert math.isclose(excess.item(), closed_forms.gd_excess(best, N, d_x, **law), rel_tol=1e-12, abs_tol=1e-12)
+    (gradient,) = torch.autograd.grad(excess, eta)
+    assert abs(gradient) < 1e-12 * s2 * d_x
+    here, *beside = (closed_forms.gd_excess(best * off, N, d_x, **law) for off in (1, 0.9, 1.1))
+    assert all(math.isclose(b - here, 0.01 * best * s2**2 * d_x, rel_tol=1e-9) for b in beside)  # 1 % of eta* s2
+
+
+@pytest.mark.parametrize("setting", ["gaussian", "gaussian, N = d_x", "uniform", "uniform, noisy", "rademacher, noisy"])
+def test_ten_percent_off_is_worse_on_the_same_prompts_too(setting):
+    N, d_x, inputs, noise = STEPS[setting]
+    best = closed_forms.best_step(N, d_x, inputs=inputs, noise=noise)
+    constant, slope, curvature = parabola_from_moments(N, d_x, inputs, noise)
+    at_best = constant + best * slope + best**2 * curvature
+    for off in (0.9, 1.1):
+        loss = constant + off * best * slope + (off * best) ** 2 * curvature - at_best
+        assert loss.mean() > 4 * loss.std() / B**0.5
+
+
+def test_the_gaussian_form_is_the_familiar_one():
+    for N, d, noise in itertools.product((1, 7, 40), (1, 6), (0.0, 0.8)):
+        best = closed_forms.best_step(N, d, noise=noise)
+        assert math.isclose(best, N / (N + d + 1 + noise**2), rel_tol=1e-12)
+        expected = d * (d + 1 + noise**2) / (N + d + 1 + noise**2)
+        assert math.isclose(closed_forms.gd_excess(best, N, d, noise=noise), expected, rel_tol=1e-12)
+
+
+def test_the_papers_number():
+    """D2, with U(-1/2, 1/2) and half the squared error; with U(-1, 1) and no half it is eight times as much."""
+    best = closed_forms.best_step(10, 10, inputs="uniform")
+    assert math.isclose(best, 120 / 19.8, rel_tol=1e-12)
+    assert abs(closed_forms.gd_excess(best, 10, 10, inputs="uniform") / 2 - 0.206229) < 5e-7
+    assert math.isclose(closed_forms.gd_excess(0.0, 10, 10, inputs="uniform") / 2, 10 / 24, rel_tol=1e-12)
+    wide = tasks.linear_regression(B, 10, 10, inputs="uniform", seed=42)
+    wide = wide._replace(x=2 * wide.x, y=2 * wide.y, x_query=2 * wide.x_query, y_query=2 * wide.y_query)
+    as_in_the_text = 8 * 0.206229  # 1.650
+    assert standard_errors(as_in_the_text, learners.gd(*wide.shown, best / 4), wide) < 4
+    assert standard_errors(0.206229, learners.gd(*wide.shown, best / 4), wide) > 100
+
+
+def test_averaging_is_a_step_of_size_one_and_no_use_until_n_exceeds_d_plus_1():
+    """A6."""
+    prompt = tasks.linear_regression(200, 12, 5, seed=43)
+    averaged = torch.stack([x.T @ y / len(x) for x, y in zip(prompt.x, prompt.y, strict=True)])[..., 0]
+    by_averaging = (averaged * prompt.x_query).sum(1, keepdim=True)
+    assert torch.allclose(by_averaging, learners.gd(*prompt.shown, 1.0), rtol=0, atol=1e-12)
+    assert not torch.allclose(by_averaging, learners.gd(*prompt.shown, 1.1), rtol=0, atol=1e-3)
+    d = 20
+    for N, per_dimension in [(20, 1.05), (40, 0.525)]:
+        assert math.isclose(closed_forms.gd_excess(1.0, N, d) / d, per_dimension, rel_tol=1e-12)
+        best = closed_forms.gd_excess(closed_forms.best_step(N, d), N, d)
+        assert math.isclose(best / d, (d + 1) / (N + d + 1), rel_tol=1e-12)
+    at = [closed_forms.gd_excess(1.0, N, d) / d for N in (20, 21, 22)]
+    assert at[0] > 1 > at[2] and math.isclose(at[1], 1, rel_tol=1e-12)
+
+
+def test_an_array_of_steps_gives_an_array_and_a_number_a_float():
+    etas = np.array([-1.0, 0.0, 0.5])
+    together = closed_forms.gd_excess(etas, 7, 3, noise=0.2)
+    assert isinstance(together, np.ndarray)
+    one_by_one = [closed_forms.gd_excess(eta, 7, 3, noise=0.2) for eta in etas.tolist()]
+    assert together.tolist() == one_by_one and isinstance(one_by_one[0], float)
+
+
+# --- least squares and ridge ----------------------------------------------------------------------------------
+
+
+def least_squares(x, y, x_query):
+    return (torch.linalg.pinv(x) @ y * x_query[..., None]).sum(1)
+
+
+@pytest.mark.parametrize(
+    "N, d_x, noise",
+    [(3, 8, 0.0), (12, 8, 0.0), (4, 12, 0.5), (15, 20, 0.5), (24, 20, 0.5), (30, 20, 0.5), (16, 5, 1.0)],
+)
+def test_least_squares_errs_as_the_formula_says(N, d_x, noise):
+    """A3 and A4."""
+    prompt = tasks.linear_regression(8000, N, d_x, noise=noise, seed=44)
+    mean, error = monte_carlo(least_squares(*prompt.shown), prompt)
+    formula = closed_forms.least_squares_excess(N, d_x, noise=noise)
+    assert abs(formula - mean) <= 4 * error + 1e-12
+
+
+@pytest.mark.parametrize("N, d_x", [(4, 12), (12, 20), (30, 20), (16, 5)])
+def test_the_noise_of_least_squares_has_its_own_pole(N, d_x):
+    """tr (X^T X)^+, with everything but X averaged out by hand; a pole shifted by one is noticed."""
+    x = tasks.linear_regression(8000, N, d_x, seed=49).x
+    gram = x.mT @ x if N > d_x else x @ x.mT
+    traces = (1 / torch.linalg.eigvalsh(gram)).sum(1)
+    mean, error = traces.mean().item(), traces.std().item() / 8000**0.5
+    formula = closed_forms.least_squares_excess(N, d_x, noise=1.0) - max(d_x - N, 0)
+    gap = abs(N - d_x)
+    assert abs(formula - mean) < 4 * error
+    assert all(abs(formula * (gap - 1) / pole - mean) > 4 * error for pole in (gap, gap - 2))
+
+
+def test_least_squares_has_the_ledgers_numbers_and_its_pole():
+    values = [closed_forms.least_squares_excess(N, 20, noise=0.5) for N in (10, 15, 24, 30, 40)]
+    assert np.allclose(values, [10.2778, 5.9375, 1.6667, 0.5556, 0.2632], rtol=0, atol=5e-5)
+    assert all(closed_forms.least_squares_excess(N, 20, noise=0.5) == math.inf for N in (19, 20, 21))
+    assert [closed_forms.least_squares_excess(N, 20) for N in (1, 19, 20, 21)] == [19, 1, 0, 0]
+
+
+def exact_ridge(N, d_x, noise, n):
+    """E tr (X^T X / noise^2 + I)^-1: w, noise and query averaged out by hand, X by Monte Carlo."""
+    x = tasks.linear_regression(n, N, d_x, seed=45).x
+    eigenvalues = torch.linalg.eigvalsh(x.mT @ x).clamp_min(0)
+    traces = (noise**2 / (eigenvalues + noise**2)).sum(1)
+    return traces.mean().item(), traces.std().item() / n**0.5
+
+
+@pytest.mark.parametrize("noise, worst", [(0.5, {5: 0.20, 10: 0.155, 50: 0.09}), (1.0, {5: 0.10, 10: 0.08, 50: 0.045})])
+def test_ridge_is_as_far_off_at_small_sizes_as_its_docstring_says(noise, worst):
+    """A5."""
+    for d_x, most in worst.items():
+        short = []
+        for N in (d_x, d_x + 2, 3 * d_x // 2, 2 * d_x):
+            exact, _ = exact_ridge(N, d_x, noise, n=6000 if d_x < 20 else 400)
+            short.append(1 - closed_forms.ridge_excess(N, d_x, noise=noise) / exact)
+        assert 0.5 * most < max(short) < most and min(short) > 0
+
+
+@pytest.mark.parametrize("N, d_x", [(100, 200), (200, 200), (300, 200), (800, 200)])
+def test_ridge_is_right_where_it_is_large(N, d_x):
+    exact, _ = exact_ridge(N, d_x, 1.0, n=20)
+    assert abs(closed_forms.ridge_excess(N, d_x, noise=1.0) / exact - 1) < 0.02
+    assert abs(closed_forms.ridge_excess(11 * N // 10, d_x, noise=1.0) / exact - 1) > 0.05
+
+
+def test_ridge_is_what_the_learner_does_on_prompts():
+    """The oracle of the tests above, against the learner itself."""
+    prompt = tasks.linear_regression(8000, 12, 6, noise=0.5, seed=46)
+    gram = prompt.x.mT @ prompt.x + 0.25 * torch.eye(6).double()
+    w = torch.linalg.solve(gram, prompt.x.mT @ prompt.y)
+    mean, error = monte_carlo((w * prompt.x_query[..., None]).sum(1), prompt)
+    exact, _ = exact_ridge(12, 6, 0.5, n=8000)
+    assert abs(exact - mean) < 4 * error
+
+
+def test_ridge_without_noise_is_least_squares_and_with_little_noise_close_to_it():
+    for N in (5, 10, 20):
+        limit = closed_forms.least_squares_excess(N, 10)
+        assert closed_forms.ridge_excess(N, 10, noise=0.0) == limit
+        assert abs(closed_forms.ridge_excess(N, 10, noise=1e-9) - limit) < 1e-7
+
+
+def test_ridge_solves_the_marchenko_pastur_equation():
+    """In the usual form, noise^2 g m with the Stieltjes transform m of the eigenvalues of S at -l."""
+    for N, d, noise in itertools.product((5, 10, 20), (4, 10), (0.3, 1.0)):
+        g, l = d / N, noise**2 / N
+        b = 1 - g + l
+        m = (math.sqrt(b**2 + 4 * g * l) - b) / (2 * g * l)
+        assert math.isclose(closed_forms.ridge_excess(N, d, noise=noise), noise**2 * g * m, rel_tol=1e-10)
+
+
+# --- the preconditioner ---------------------------------------------------------------------------------------
+
+
+def covariance(eigenvalues, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    d = len(eigenvalues)
+    Q = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
+    return Q @ torch.diag(torch.tensor(eigenvalues).double()) @ Q.T
+
+
+def prompts_with(Sigma, N, noise, seed):
+    """Prompts with x ~ N(0, Sigma): those of the series, stretched, with the labels that their tasks then give."""
+    d_x = len(Sigma)
+    p = tasks.linear_regression(B, N, d_x, noise=noise, seed=seed)
+    root = torch.linalg.cholesky(Sigma)
+    e = p.y - p.x @ p.W.mT
+    x, x_query = p.x @ root.T, p.x_query @ root.T
+    return p._replace(x=x, y=x @ p.W.mT + e, x_query=x_query, y_query=(p.W @ x_query[..., None]).squeeze(-1))
+
+
+def one_preconditioned_step(prompt, A):
+    moment = (prompt.x.mT @ prompt.y)[..., 0] / prompt.x.shape[1]
+    return ((moment @ A.T) * prompt.x_query).sum(1, keepdim=True)
+
+
+PRECONDITIONED = {  # eigenvalues, N, noise
+    "the example": ([3.0, 1.5, 1.0, 0.5, 0.1], 12, 0.3**0.5),
+    "without noise": ([3.0, 1.5, 1.0, 0.5, 0.1], 12, 0.0),
+    "isotropic": ([1.0] * 4, 10, 0.2),
+    "few examples": ([2.0, 1.0, 0.2], 2, 0.5),
+    "condition 1000": ([10.0, 1.0, 0.1, 0.01], 40, 0.1),
+    "one direction is never seen": ([1.0, 0.5, 1e-12], 8, 0.4),
+}
+
+
+@pytest.mark.parametrize("setting", PRECONDITIONED)
+def test_any_linear_step_errs_as_the_formula_says(setting):
+    """D4, for the best A and for one that is not even symmetric."""
+    eigenvalues, N, noise = PRECONDITIONED[setting]
+    Sigma = covariance(eigenvalues)
+    prompt = prompts_with(Sigma, N, noise, seed=47)
+    best = closed_forms.preconditioner(Sigma, N, noise=noise)
+    other = torch.randn(best.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
+    for A in (best, other):
+        formula = closed_forms.preconditioned_excess(A, Sigma, N, noise=noise)
+        assert standard_errors(formula, one_preconditioned_step(prompt, A), prompt) < 4
+
+
+@pytest.mark.parametrize("setting", PRECONDITIONED)
+def test_the_preconditioner_is_the_minimum(setting):
+    eigenvalues, N, noise = PRECONDITIONED[setting]
+    Sigma = covariance(eigenvalues)
+    best = closed_forms.preconditioner(Sigma, N, noise=noise)
+    lowest = closed_forms.preconditioned_excess(best, Sigma, N, noise=noise)
+    I = torch.eye(len(Sigma), dtype=torch.float64)
+    assert math.isclose(lowest, torch.trace(Sigma @ (I - best @ Sigma)).item(), rel_tol=1e-9)
+    assert closed_forms.preconditioned_excess(1.1 * best, Sigma, N, noise=noise) > lowest
+    for seed in range(8):
+        step = torch.randn(best.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert closed_forms.preconditioned_excess(best + 0.01 * step, Sigma, N, noise=noise) > lowest
+
+
+@pytest.mark.parametrize("setting", ["the example", "isotropic", "few examples"])
+def test_the_gradient_of_the_loss_vanishes_at_the_preconditioner_and_not_beside_it(setting):
+    """Autograd on the loss with w, noise and query averaged out and E S, E S^2 by Monte Carlo."""
+    eigenvalues, N, noise = PRECONDITIONED[setting]
+    Sigma = covariance(eigenvalues)
+    x = prompts_with(Sigma, N, 0.0, seed=48).x
+    S = x.mT @ x / N
+    I = torch.eye(len(Sigma), dtype=torch.float64)
+
+    def gradients(A, n=20):  # one for each of n parts of the prompts
+        def loss(A, S):
+            residual = I - A @ S
+            return (
+                torch.einsum("ij,bjk,bik->b", Sigma, residual, residual).mean()
+                + noise**2 / N * torch.einsum("ij,jk,bkl,il->b", Sigma, A, S, A).mean()
+            )
+
+        return torch.stack([torch.func.grad(loss)(A, part) for part in S.chunk(n)])
+
+    def in_standard_errors(A):
+        each = gradients(A)
+        return (each.mean(0).abs() / (each.std(0) / len(each) ** 0.5)).max()
+
+    best = closed_forms.preconditioner(Sigma, N, noise=noise)
+    assert in_standard_errors(best) < 5  # the largest of up to 25 entries, 20 parts each
+    assert in_standard_errors(1.1 * best) > 8
+    assert in_standard_errors(torch.linalg.inv(Sigma)) > 8  # Newton's matrix is another
+
+
+def test_the_example_of_the_ledger_has_noise_squared_of_three_tenths():
+    Sigma = torch.diag(torch.tensor([3.0, 1.5, 1.0, 0.5, 0.1]).double())
+    eigenvalues, N = Sigma.diagonal(), 12
+
+    def both(noise):
+        Gamma = (1 + 1 / N) * eigenvalues + (eigenvalues.sum() + noise**2) / N
+        eta = (eigenvalues**2).sum() / (eigenvalues**2 * Gamma).sum()
+        plain = closed_forms.preconditioned_excess(eta * torch.eye(5).double(), Sigma, N, noise=noise)
+        best = closed_forms.preconditioner(Sigma, N, noise=noise)
+        return plain, closed_forms.preconditioned_excess(best, Sigma, N, noise=noise)
+
+    assert np.allclose(both(0.3**0.5), (2.264, 1.812), rtol=0, atol=5e-4)
+    assert np.allclose(both(0.3), (2.243, 1.781), rtol=0, atol=5e-4)
+
+
+def test_with_the_same_size_in_all_directions_it_is_the_best_step():
+    for N, d, noise in itertools.product((3, 20), (1, 5), (0.0, 0.6)):
+        A = closed_forms.preconditioner(torch.eye(d).double(), N, noise=noise)
+        best = closed_forms.best_step(N, d, noise=noise)
+        assert torch.allclose(A, best * torch.eye(d).double(), rtol=0, atol=1e-12)
+        excess = closed_forms.preconditioned_excess(0.3 * A, torch.eye(d).double(), N, noise=noise)
+        assert math.isclose(excess, closed_forms.gd_excess(0.3 * best, N, d, noise=noise), rel_tol=1e-10)
+
+
+def test_it_turns_with_the_inputs_and_keeps_their_dtype():
+    Sigma, turn = covariance([2.0, 1.0, 0.5]), covariance([1.0, -1.0, 1.0], seed=3)  # orthogonal: eigenvalues +-1
+    A = closed_forms.preconditioner(Sigma, 6, noise=0.2)
+    turned = closed_forms.preconditioner(turn @ Sigma @ turn.T, 6, noise=0.2)
+    assert torch.allclose(turned, turn @ A @ turn.T, rtol=0, atol=1e-12)
+    assert closed_forms.preconditioner(Sigma.float(), 6).dtype == torch.float32
+
+
+# --- bad input ------------------------------------------------------------------------------------------------
+
+EYE = torch.eye(2).double()
+BAD = {
+    "no examples": (lambda: closed_forms.best_step(0, 3), "N: expected a whole number of at least 1, got 0"),
+    "half an input": (lambda: closed_forms.gd_excess(1.0, 3, 1.5), "d_x: expected a whole number.*got 1.5"),
+    "unknown law": (lambda: closed_forms.best_step(3, 3, inputs="cauchy"), "inputs: expected one of gaussian, uniform"),
+    "negative noise": (lambda: closed_forms.least_squares_excess(3, 3, noise=-1), "noise: expected a standard dev"),
+    "noise NaN": (lambda: closed_forms.ridge_excess(3, 3, noise=math.nan), "noise: expected one finite number"),
+    "eta NaN": (lambda: closed_forms.gd_excess(math.nan, 3, 3), "eta: expected one finite number, got nan"),
+    "eta a list": (lambda: closed_forms.gd_excess([1.0], 3, 3), "eta: expected one finite number"),
+    "an infinite eta": (lambda: closed_forms.gd_excess(np.array([math.inf]), 3, 3), "eta: expected finite step sizes"),
+    "Sigma not square": (lambda: closed_forms.preconditioner(EYE[:1], 3), r"Sigma: expected \(d_x, d_x\).*differs"),
+    "Sigma in numpy": (lambda: closed_forms.preconditioner(np.eye(2), 3), "Sigma: expected a torch tensor"),
+    "Sigma NaN": (lambda: closed_forms.preconditioner(EYE * math.nan, 3), "Sigma: expected finite numbers"),
+    "Sigma 0": (lambda: closed_forms.preconditioner(0 * EYE, 3), "Sigma: expected a covariance.*none but 0"),
+    "Sigma negative": (lambda: closed_forms.preconditioner(torch.diag(torch.tensor([1.0, -0.5])), 3), "negative eigen"),
+    "A too small": (lambda: closed_forms.preconditioned_excess(EYE[:1, :1], EYE, 3), r"A: expected.*d_x=2, got \(1, 1"),
+    "A in float32": (lambda: closed_forms.preconditioned_excess(EYE.float(), EYE, 3), "expected one dtype, got A fl"),
+    "A NaN": (lambda: closed_forms.preconditioned_excess(EYE * math.nan, EYE, 3), "A: expected finite numbers"),
+    "no N": (lambda: closed_forms.preconditioned_excess(EYE, EYE, 0), "N: expected a whole number of at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_a_clear_error(case):
+    call, message = BAD[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+# --- tasks that are not N(0, I) -------------------------------------------------------------------------------
+
+
+def listed_tasks(M=6, d_x=4):
+    w = torch.randn(M, d_x, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    return w, w.T @ w / M
+
+
+def test_with_a_prior_the_excess_is_what_a_layer_made_for_a_list_of_tasks_leaves_on_it():
+    w, Omega = listed_tasks()
+    lengths = torch.tensor([2.0, 1.0, 0.5, 0.25], dtype=torch.float64)
+    Sigma, p = torch.diag(lengths**2), tasks.linear_regression(B=60_000, N=6, d_x=4, seed=3)
+    e = 0.7 * tasks.linear_regression(B=60_000, N=6, d_x=1, seed=4).x
+    W = w[torch.arange(60_000) % 6]
+    x, x_query = p.x * lengths, p.x_query * lengths
+    moment = (x * (x @ W[..., None] + e)).mean(1)
+    A = closed_forms.preconditioner(Sigma, 6, noise=0.7, prior=Omega)
+    errors = (((moment @ A.T) * x_query).sum(1) - (W * x_query).sum(1)).square()
+    exact = closed_forms.preconditioned_excess(A, Sigma, 6, noise=0.7, prior=Omega)
+    assert abs(errors.mean() - exact) < 4 * errors.std() / 60_000**0.5
+
+
+def test_with_a_prior_no_other_matrix_is_better():
+    _, Omega = listed_tasks()
+    Sigma = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.1], dtype=torch.float64))
+    A = closed_forms.preconditioner(Sigma, 6, noise=0.7, prior=Omega)
+    best = closed_forms.preconditioned_excess(A, Sigma, 6, noise=0.7, prior=Omega)
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(20):
+        other = A + 0.05 * torch.randn(4, 4, generator=generator, dtype=torch.float64)
+        assert closed_forms.preconditioned_excess(other, Sigma, 6, noise=0.7, prior=Omega) > best
+    for_all = closed_forms.preconditioner(Sigma, 6, noise=0.7)
+    assert closed_forms.preconditioned_excess(for_all, Sigma, 6, noise=0.7, prior=Omega) > 1.05 * best
+
+
+def test_a_prior_of_one_is_no_prior_and_a_bad_one_is_refused():
+    Sigma, I = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.1], dtype=torch.float64)), torch.eye(4).double()
+    plain, with_one = (closed_forms.preconditioner(Sigma, 6, prior=prior) for prior in (None, I))
+    assert torch.allclose(plain, with_one, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"prior: expected \(d_x, d_x\) with d_x=4, got \(3, 3\)"):
+        closed_forms.preconditioner(Sigma, 6, prior=I[:3, :3])
+    with pytest.raises(ValueError, match="prior: expected a covariance, got a matrix with a negative eigenvalue"):
+        closed_forms.preconditioned_excess(I, Sigma, 6, prior=-I)
