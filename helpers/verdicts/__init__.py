@@ -1,119 +1,53 @@
-"""Which of the series' claims hold? Each is measured anew, and the verdict is a comparison that code makes.
+"""Which of the series' claims hold? Each is measured, and the verdict is a comparison that code makes.
 
-A claim is a function that measures: `measure() -> Evidence`. There is one module for each notebook, with the claims of
-that notebook from first to last; they call the modules and the trained models that the notebook calls. A number that is
-wrong changes the verdict, and nothing else does.
+A claim is a function that measures: `measure(shift) -> Evidence`. There is one module for each notebook, with the
+claims of that notebook from first to last; the notebook imports them, and draws and prints what they measure. A number
+that is wrong changes the verdict, and nothing else does. `shift` moves every seed that prompts are drawn from: a claim
+that holds for one draw only is found out.
 """
 
 from __future__ import annotations
 
 import html
 import importlib
-import math
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from torch import Tensor
-
 from helpers import progress
+from helpers.verdicts.evidence import (
+    ARTEFACT,
+    FAILS,
+    HOLDS,
+    RESTATED,
+    ROUNDOFF,
+    UNCHECKED,
+    UNDECIDED,
+    VERDICTS,
+    Bounds,
+    Evidence,
+    Number,
+    identity,
+    judge,
+    number,
+    over_models_and_prompts,
+    over_prompts,
+    over_seeds,
+)
 
-EXACT, MEASURED, REPORTED = "● exact", "◐ measured here", "○ reported"
+__all__ = [
+    "ARTEFACT", "EXACT", "FAILS", "HOLDS", "MEASURED", "PROVED", "REPORTED", "RESTATED", "ROUNDOFF", "UNCHECKED",
+    "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Number", "Row", "as_html", "claim", "claims_of", "identity",
+    "judge", "notebooks", "number", "over_models_and_prompts", "over_prompts", "over_seeds", "row", "show", "table",
+]  # fmt: skip
 
-HOLDS = "holds"
-RESTATED = "not as stated; another form holds"
-FAILS = "does not reproduce here"
-ARTEFACT = "artefact"
-UNCHECKED = "not checkable here"
-VERDICTS = (HOLDS, RESTATED, ARTEFACT, FAILS, UNCHECKED)
-
-ROUNDOFF = 1e-12  # an identity must hold to this, in float64
-
-
-# --- what is measured -----------------------------------------------------------------------------------------
-
-
-class Number(NamedTuple):
-    """A number of ours, the interval it lies in, and how that was got, such as "3 seeds"."""
-
-    value: float
-    low: float
-    high: float
-    how: str = ""
-
-    def __str__(self) -> str:
-        how = f", {self.how}" if self.how else ""
-        if max(abs(self.low), abs(self.high)) < ROUNDOFF and (self.value or not how):
-            return "round-off" + how
-        interval = f" [{_short(self.low)}, {_short(self.high)}]" if self.low < self.high else ""
-        return _short(self.value) + interval + how
-
-
-def number(value: float, how: str = "") -> Number:
-    """One number without an interval: a gap between two computations, a closed form, a rank.
-
-    >>> print(number(0.206229), "|", number(3e-16))
-    0.21 | round-off
-    """
-    return Number(float(value), float(value), float(value), how)
+EXACT, PROVED = "● exact", "◆ proved, checked by sampling"
+MEASURED, REPORTED = "◐ measured here", "○ reported"
+KINDS = (EXACT, PROVED, MEASURED, REPORTED)
 
 
-def over_prompts(values: Tensor) -> Number:
-    """The mean over prompts, with two standard errors to each side.
-
-    >>> print(over_prompts(Tensor([1.0, 2.0, 3.0, 4.0])))
-    2.5 [1.2, 3.8], n = 4
-    """
-    values = values.flatten().double()
-    mean, error = values.mean().item(), values.std().item() / len(values) ** 0.5
-    return Number(mean, mean - 2 * error, mean + 2 * error, f"n = {len(values):,}")
-
-
-def over_seeds(values: Iterable[float]) -> Number:
-    """The mean over seeds, from the smallest to the largest.
-
-    >>> print(over_seeds([0.1, 0.2, 0.3]))
-    0.20 [0.10, 0.30], 3 seeds
-    """
-    values = [float(value) for value in values]
-    return Number(sum(values) / len(values), min(values), max(values), f"{len(values)} seeds")
-
-
-class Bounds(NamedTuple):
-    """A number, and the bounds between which all of its interval must lie."""
-
-    ours: Number
-    at_least: float = -math.inf
-    at_most: float = math.inf
-
-    def passes(self) -> bool:
-        return self.at_least <= self.ours.low and self.ours.high <= self.at_most  # False for NaN
-
-
-class Evidence(NamedTuple):
-    """What a claim rests on.
-
-    - `stated`: the test of the claim as it is stated.
-    - `restated`: the test of another form of the sentence, if the claim names one. It may be weaker, or the opposite.
-    - `control`: the same number for something that must *not* pass: an identity with a step size off by 10 %, an
-      untrained network, a chance level. If it passes, too, the test shows nothing.
-    """
-
-    stated: Bounds
-    restated: Bounds | None = None
-    control: Number | None = None
-
-
-def identity(gap: float, broken: float) -> Evidence:
-    """Evidence for an identity: the gap is round-off, and that of a twin, broken on purpose, is not.
-
-    >>> judge(identity(2e-16, broken=0.1)), judge(identity(0.1, broken=0.1)), judge(identity(2e-16, broken=0.0))
-    ('holds', 'does not reproduce here', 'artefact')
-    """
-    return Evidence(Bounds(number(gap), at_most=ROUNDOFF), control=number(broken))
-
-
-# --- what is claimed ------------------------------------------------------------------------------------------
+# --- what is claimed --------------------------------------------------------------------------------------------
 
 
 class Claim(NamedTuple):
@@ -125,7 +59,7 @@ class Claim(NamedTuple):
     says: str
     paper: str
     instead: str
-    measure: Callable[[], Evidence] | None
+    measure: Callable[..., Evidence] | None
 
 
 def claim(kind: str, says: str, *, paper: str = "", instead: str = "") -> Callable[[Callable], Claim]:
@@ -137,10 +71,10 @@ def claim(kind: str, says: str, *, paper: str = "", instead: str = "") -> Callab
     >>> twice_two_is_four.name, judge(twice_two_is_four.measure())
     ('twice_two_is_four', 'holds')
     """
-    if kind not in (EXACT, MEASURED, REPORTED):
-        raise ValueError(f"kind: expected one of {EXACT}, {MEASURED}, {REPORTED}, got {kind!r}.")
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}.")
 
-    def make(measure: Callable[[], Evidence]) -> Claim:
+    def make(measure: Callable[..., Evidence]) -> Claim:
         notebook = measure.__module__.rpartition("notebook_")[2]
         return Claim(measure.__name__, notebook, kind, says, paper, instead, None if kind == REPORTED else measure)
 
@@ -153,7 +87,8 @@ def notebooks() -> list[str]:
     >>> "03" in notebooks()
     True
     """
-    return sorted(module.name.removeprefix("notebook_") for module in pkgutil.iter_modules(__path__))
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(name.removeprefix("notebook_") for name in names if name.startswith("notebook_"))
 
 
 def claims_of(notebook: str) -> list[Claim]:
@@ -168,23 +103,7 @@ def claims_of(notebook: str) -> list[Claim]:
     return [each for each in vars(module).values() if isinstance(each, Claim)]
 
 
-# --- the verdict ----------------------------------------------------------------------------------------------
-
-
-def judge(evidence: Evidence | None) -> str:
-    """The verdict on a claim. As stated, if that passes; else in another form; an artefact, if the control passes, too.
-
-    >>> low, high = number(1.0), number(2.0)
-    >>> judge(None), judge(Evidence(Bounds(high, at_most=1.5), restated=Bounds(low, at_most=1.5)))
-    ('not checkable here', 'not as stated; another form holds')
-    """
-    if evidence is None:
-        return UNCHECKED
-    for test, verdict in ((evidence.stated, HOLDS), (evidence.restated, RESTATED)):
-        if test is not None and test.passes():
-            fooled = evidence.control is not None and test._replace(ours=evidence.control).passes()
-            return ARTEFACT if fooled else verdict
-    return FAILS
+# --- what came of it --------------------------------------------------------------------------------------------
 
 
 class Row(NamedTuple):
@@ -207,18 +126,39 @@ class Row(NamedTuple):
             parts = [f"as stated {parts[0]}", f"instead {self.evidence.restated.ours}"]
         if self.evidence.control is not None:
             parts.append(f"control {self.evidence.control}")
-        elif self.verdict == HOLDS:
+        elif self.verdict == HOLDS and self.evidence.beyond is None:
             parts.append("no control")
+        if self.evidence.beyond is not None:
+            parts.append(f"beyond it {self.evidence.beyond.ours}")
         return "; ".join(parts)
+
+
+def row(claim: Claim, *, shift: int = 0) -> Row:
+    """Measures a claim, and judges; `shift` moves the seeds of its prompts, if it has any."""
+    shifted = claim.measure and "shift" in inspect.signature(claim.measure).parameters
+    evidence = claim.measure(**({"shift": shift} if shifted else {})) if claim.measure else None
+    return Row(claim, evidence, judge(evidence))
 
 
 def table(claims: Iterable[Claim]) -> list[Row]:
     """Measures all of the claims, and judges."""
-    rows = []
-    for each in progress.through(claims, "claims"):
-        evidence = each.measure() if each.measure else None
-        rows.append(Row(each, evidence, judge(evidence)))
-    return rows
+    return [row(each) for each in progress.through(claims, "claims")]
+
+
+def show(*claims: Claim) -> None:
+    """Measures the claims where a notebook speaks of them, and prints the sentence, the numbers and the verdict.
+
+    >>> from helpers.verdicts import notebook_03
+    >>> show(notebook_03.one_layer_is_one_step)
+    ● One layer of linear attention is one step of gradient descent.
+      round-off; control 0.99: holds
+    """
+    for each in claims:
+        found = row(each)
+        print(f"{each.kind[0]} {found.says()}\n  {found.ours()}: {found.verdict}")
+
+
+HEADS = ("kind", "claim", "source and its number", "ours", "verdict")
 
 
 def as_html(rows: Iterable[Row]) -> str:
@@ -232,16 +172,6 @@ def as_html(rows: Iterable[Row]) -> str:
         if row.claim.notebook != notebook:
             notebook = row.claim.notebook
             lines.append(f'<tr><th colspan="{len(HEADS)}">Notebook {html.escape(notebook)}</th></tr>')
-        cells = [row.claim.kind[0], row.says(), row.claim.paper or "–", row.ours(), row.verdict]
+        cells = [row.claim.kind[0], row.says(), row.claim.paper or "ours", row.ours(), row.verdict]
         lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return "<table>\n" + "\n".join(lines) + "\n</table>"
-
-
-HEADS = ("kind", "claim", "source and its number", "ours", "verdict")
-
-
-def _short(value: float) -> str:
-    """Two digits that count, and no more."""
-    if value == 0 or 10 <= abs(value) < 1e6:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:#.2g}".replace("-", "−", value < 0)
