@@ -16,7 +16,6 @@ from weakref import WeakSet
 
 import numpy as np
 import PIL.Image
-from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -46,7 +45,7 @@ class Picture:
     """
 
     def __init__(self, stage: Callable[[Figure], Any], size: tuple[float, float]):
-        with rc_context(plotting.STYLE):
+        with plotting.style():
             self.figure = Figure(figsize=size, dpi=100 * PIXELS, layout="constrained")
             self.canvas = FigureCanvasAgg(self.figure)
             self.artists = stage(self.figure)
@@ -59,7 +58,11 @@ class Picture:
         return _png(np.asarray(PIL.Image.fromarray(self.pixels()).convert("RGB")))
 
     def pixels(self) -> np.ndarray:
-        """The figure as it is now, (height, width, 4)."""
+        """The figure as it is now, (height, width, 4), in the series' style whatever the reader's is."""
+        with plotting.style():
+            return self._drawn()
+
+    def _drawn(self) -> np.ndarray:
         if self.figure.stale or self._background is None or self._frame_changed():
             self._learn_what_moves()
             self.canvas.draw()

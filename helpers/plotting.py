@@ -6,7 +6,9 @@ colour: `ax.plot(x, y, **plotting.GD)`.
 
 from __future__ import annotations
 
-import matplotlib as mpl
+from contextlib import AbstractContextManager
+
+import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
@@ -46,11 +48,24 @@ STYLE = {
 def use_style() -> None:
     """The look of the series, for this notebook or process. Call it once, in the import cell.
 
+    It starts from matplotlib's defaults: a dark style, another font or `text.usetex` of the reader's own would make
+    white letters on white, or ask for LaTeX.
+
     >>> use_style()
-    >>> mpl.rcParams["figure.facecolor"]
-    'white'
+    >>> matplotlib.rcParams["figure.facecolor"], matplotlib.rcParams["text.usetex"]
+    ('white', False)
     """
-    mpl.rcParams.update(STYLE)
+    matplotlib.style.use(["default", STYLE])
+
+
+def style() -> AbstractContextManager:
+    """The same within a `with`, whatever the style around it.
+
+    >>> with matplotlib.rc_context({"text.color": "white"}), style():
+    ...     matplotlib.rcParams["text.color"]
+    'black'
+    """
+    return matplotlib.style.context(["default", STYLE])
 
 
 def matrix(ax: Axes, W, title: str = "", *, blocks: tuple[int, ...] = (), limit: float | None = None) -> AxesImage:

@@ -32,7 +32,7 @@ def bar(total: int, name: str = "training", *, start: int = 0) -> tqdm:
     from IPython.display import display
     from tqdm.notebook import tqdm as notebook_tqdm
 
-    shown = notebook_tqdm(total=total, initial=start, desc=name, display=False)
+    shown = notebook_tqdm(total=total, initial=start, desc=name, display=False, leave=False)
     bundle = shown.container._repr_mimebundle_() | {"text/plain": f"(a progress bar: {total} iterations)"}
     display(bundle, raw=True)
     return shown

@@ -10,13 +10,18 @@ else is needed: no callback, no clearing, no drawing commands. `compute` is a pl
 from __future__ import annotations
 
 import base64
+import gc
 import html
 import inspect
+import os
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ipywidgets
+from IPython import get_ipython
+from IPython.display import display
 from matplotlib.figure import Figure
 
 from helpers import picture
@@ -97,7 +102,7 @@ class Explorer:
                 self.readout.value = "computing …"
             try:
                 png, readout = self._render()
-            except Exception as error:
+            except BaseException as error:  # an interruption, too: nothing may be left at "computing …"
                 self.readout.value = self._alert(error)
                 raise
             self.image.value, self.readout.value = png, readout  # in this order: the eye waits for the picture
@@ -111,48 +116,97 @@ class Explorer:
         self._shown = values
         return png, f'<div role="status">{readout}</div>'
 
-    def _alert(self, error: Exception) -> str:
+    def _alert(self, error: BaseException) -> str:
         shown = ", ".join(f"{name} = {value}" for name, value in self._shown.items())
+        stopped = isinstance(error, KeyboardInterrupt)
+        what = "It was interrupted." if stopped else "This setting did not work."
+        why = "" if stopped else f" {type(error).__name__}: {html.escape(str(error))}"
         return (
-            '<div role="alert"><b>This setting did not work.</b> '
-            f"{type(error).__name__}: {html.escape(str(error))} "
+            f'<div role="alert"><b>{what}</b>{why} '
             f"The picture still shows {html.escape(shown)}. Move a control, or press Reset.</div>"
         )
 
     def _lay_out(self) -> ipywidgets.VBox:
         for control in self.controls.values():
             control.style.description_width = "initial"
-            control.layout = ipywidgets.Layout(width="auto", min_width="290px", max_width="100%", flex="1 1 290px")
+            _lay(control, width="auto", min_width="min(290px, 100%)", max_width="100%", flex="1 1 290px")
             if hasattr(control, "continuous_update"):
                 control.continuous_update = self.live
             control.observe(self.update, names="value")
         button = ipywidgets.Button(description="Reset", tooltip="All controls back to where they opened")
-        button.layout.width = "70px"
+        _lay(button, width="70px")
         button.on_click(self.reset)
-        row = ipywidgets.HBox([*self.controls.values(), button], layout={"flex_flow": "row wrap"})
-        self.image.layout = ipywidgets.Layout(max_width="100%", height="auto", margin="0")
-        self.readout.layout = ipywidgets.Layout(min_height="3.2em")
+        row = ipywidgets.HBox([*self.controls.values(), button])
+        _lay(row, flex_flow="row wrap")
+        _lay(self.image, max_width="100%", height="auto", margin="0")
+        _lay(self.readout, min_height="3.2em")
         note = ipywidgets.HTML(f"<small>{html.escape(self.caption)}</small>{_STYLE}")
-        box = ipywidgets.VBox(
-            [row, self.image, self.readout, note], layout={"width": "100%", "max_width": f"{self.image.width}px"}
-        )
+        box = ipywidgets.VBox([row, self.image, self.readout, note])
+        _lay(box, width="100%", max_width=f"{self.image.width}px")
         box.add_class("icl-explorer")
         return box
 
-    def _repr_mimebundle_(self, **kwargs) -> dict[str, Any]:
-        bundle = self.box._repr_mimebundle_(**kwargs)
-        return bundle | {
-            "image/png": base64.b64encode(picture.of_256_colours(self.image.value)).decode(),
-            "text/plain": f"Interactive figure. {self.caption}",
-        }
+    def close(self) -> None:
+        """Free the controls, here and in the page, and the picture. IPython may keep the empty shell as `Out[n]`."""
+        for part in _parts(self.box):
+            part.unobserve_all()
+            part.close()
+        self.picture.figure.clear()  # its parts hold each other: else they would wait for the garbage collector
+        vars(self).clear()
+
+    def _ipython_display_(self) -> None:
+        """Live view and still picture. JupyterLab gets two outputs, of which it shows the still one when a saved
+        notebook is opened again and the live one has no kernel; elsewhere they are two forms of one output."""
+        live, still = self._forms()
+        if "JPY_SESSION_NAME" in os.environ:  # set by the server that JupyterLab runs on
+            display(live, raw=True)
+            display(still, raw=True)
+        else:
+            display(live | still, raw=True)
+
+    def _forms(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        live = {_VIEW: self.box._repr_mimebundle_()[_VIEW]}
+        png = base64.b64encode(picture.of_256_colours(self.image.value)).decode()
+        return live, {"image/png": png, "text/plain": f"Interactive figure. {self.caption}"}
 
 
+def _lay(widget: ipywidgets.Widget, **layout: str) -> None:
+    """Set the layout that a widget has; with one put in its place, the old one would never be freed."""
+    for name, value in layout.items():
+        setattr(widget.layout, name, value)
+
+
+def _parts(widget: ipywidgets.Widget) -> Iterator[ipywidgets.Widget]:
+    """A widget and all that it holds."""
+    for child in getattr(widget, "children", ()):
+        yield from _parts(child)
+    yield from (part for part in (widget, widget.layout, getattr(widget, "style", None)) if part is not None)
+
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
 _STYLE = """<style>
 .icl-explorer [role], .icl-explorer small { display: block; line-height: 1.4; }
 .icl-explorer [role=alert], .icl-explorer::after { color: var(--jp-error-color1, #B00020); }
 .icl-explorer:has(.jupyter-widgets-disconnected)::after
   { content: "The kernel behind this figure is gone: run the cell again."; }
+.jp-OutputArea-child:has(.icl-explorer) + .jp-OutputArea-child { display: none; }
 </style>"""
+
+_MADE: dict[str, tuple[int, list[Explorer]]] = {}  # by cell: how often the kernel had run one, and its figures then
+
+
+def _instead_of_earlier(explorer: Explorer) -> Explorer:
+    """When a cell runs again, what it made before is freed: kernel and page would keep it for ever."""
+    if shell := get_ipython():
+        cell, count = sys._getframe(2).f_code.co_filename, shell.execution_count  # a file of its own for each cell
+        before, made = _MADE.get(cell, (count, []))
+        if before != count:
+            for earlier in made:
+                earlier.close()
+            made = []
+            gc.collect()  # figures are full of circles
+        _MADE[cell] = count, [*made, explorer]
+    return explorer
 
 
 def explore(
@@ -194,4 +248,4 @@ def explore(
     takes = list(inspect.signature(compute).parameters)
     if sorted(takes) != sorted(controls):
         raise ValueError(f"controls: expected the names that compute takes, {takes}, got {list(controls)}.")
-    return Explorer(stage, compute, draw, controls, caption=caption, size=size, live=live)
+    return _instead_of_earlier(Explorer(stage, compute, draw, controls, caption=caption, size=size, live=live))
