@@ -39,7 +39,8 @@ from helpers.verdicts.evidence import (
 __all__ = [
     "ARTEFACT", "EXACT", "FAILS", "HOLDS", "MEASURED", "PROVED", "REPORTED", "RESTATED", "ROUNDOFF", "UNCHECKED",
     "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Number", "Row", "as_html", "claim", "claims_of",
-    "identity", "judge", "notebooks", "number", "over_models_and_prompts", "over_prompts", "over_seeds", "row", "show", "table",
+    "identity", "judge", "notebooks", "number", "over_models_and_prompts", "over_prompts", "over_seeds", "row",
+    "show", "table",
 ]  # fmt: skip
 
 EXACT, PROVED = "● exact", "◆ proved, checked by sampling"
