@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import executed
@@ -39,3 +40,33 @@ def ran():
         return done
 
     return run
+
+
+# --- several processes ----------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """What shares a notebook, a browser or a file goes to one process; what takes longest is begun first."""
+    items.sort(key=lambda item: place(group(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+
+
+def group(item: pytest.Item) -> str:
+    """The number of the notebook that the item needs, or "browser", or its file."""
+    if "browser" in item.path.parts:
+        return "browser"
+    given = getattr(item, "callspec", None) and item.callspec.params.get("path")
+    for path in (item.path, given):
+        if path in NOTEBOOKS:
+            return path.stem[:2]
+    claims = re.fullmatch(r"test_claims_(\d\d)", item.path.stem)
+    return claims[1] if claims else item.path.relative_to(ROOT).as_posix()
+
+
+def place(group: str) -> tuple[int, int]:
+    """The browser first, then the notebooks from the last, which computes most, to the first, then the rest."""
+    if group.isdigit():
+        return 1, -int(group)
+    return (0 if group == "browser" else 2), 0

@@ -1,7 +1,8 @@
 """Each notebook is executed once in a run of the tests, in this process; whoever needs what came of it shares it.
 
-`execute(path)` does what a kernel does with Run All, in an IPython shell of its own that it ends with: `execute` twice,
-and the second time the first answer comes back. `SharedKernel` gives the outputs to nbval, as if they came from a kernel.
+`execute(path)` does what a kernel does with Run All, in an IPython shell that ends with it; asked again, it gives back
+the first answer. `SharedKernel` hands the outputs to nbval, which compares. (`pytest notebooks/` without the tests does
+not come by here: nbval then starts kernels of its own.)
 """
 
 from __future__ import annotations
