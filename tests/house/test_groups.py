@@ -6,8 +6,8 @@ import pytest
 from conftest import NOTEBOOKS, ROOT, group, place
 
 
-def item(path, **params):
-    return SimpleNamespace(path=ROOT / path, callspec=SimpleNamespace(params=params))
+def item(file, **params):
+    return SimpleNamespace(path=ROOT / file, callspec=SimpleNamespace(params=params))
 
 
 @pytest.mark.parametrize(
