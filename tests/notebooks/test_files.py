@@ -1,7 +1,6 @@
 """The notebooks as files: what breaks them on GitHub, in nbval or when opened again is kept out here."""
 
 import re
-import statistics
 
 import nbformat
 import pytest
@@ -25,10 +24,6 @@ def read(path):
 
 def code_cells(nb):
     return [cell for cell in nb.cells if cell.cell_type == "code"]
-
-
-def lines(cell):
-    return len(cell.source.splitlines())
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -61,14 +56,11 @@ def test_it_is_committed_executed_without_errors_or_live_widgets(path):
 @each_notebook
 def test_it_has_the_shape_that_readers_know(path):
     nb = read(path)
-    code, prose = code_cells(nb), [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
+    prose = [cell.source for cell in nb.cells if cell.cell_type == "markdown"]
     number = path.stem[:2]
     assert prose[0].startswith(f"# {number} · ") and "**The question" in prose[0]
     headings = re.findall(r"^(#+) ", "\n".join(prose), flags=re.M)
     assert headings.count("#") == 1 and all(len(h) <= 3 for h in headings)
-    assert len(nb.cells) <= 40
-    shown = [lines(cell) for cell in code if not cell.metadata.get("jupyter", {}).get("source_hidden")]
-    assert statistics.median(shown) <= 15 and max(shown) <= 30
     for part in ("*Needs:*", "*Takes:*", "Where this breaks", "## Summary", "**Sources.**", "**Next:**"):
         assert any(part in text for text in prose), f"{path.stem} lacks {part}"
 
