@@ -8,7 +8,7 @@ lab: .venv/lab  ## open the series
 
 test: .venv/test  ## every unit test, every notebook, every widget in a real browser
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
 	$(BIN)/jupyter nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
