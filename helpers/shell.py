@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 
 WRONG = (ImportError, OSError, ValueError, TypeError, FloatingPointError)  # with a message for whoever called
@@ -20,8 +21,12 @@ class Parser(argparse.ArgumentParser):
 
 def complain(command: str, message: str):
     """One line, and exit status 2."""
-    print(f"{command}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{command}: error: {_in_one_line(message)}", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _in_one_line(message: object) -> str:
+    return " ".join(str(message).split())
 
 
 @contextlib.contextmanager
@@ -31,7 +36,9 @@ def command(name: str, goes_on: Callable[[], str]) -> Iterator[None]:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console may know no Δ
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"{name}: note: {_in_one_line(message)}", file=sys.stderr)
+            yield
         sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"\n{name}: stopped. {goes_on()}", file=sys.stderr)

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "progress": set(),
     "kept": set(),
     "shell": set(),
+    "usual": set(),
     "plotting": set(),
     "picture": {"plotting"},
     "widgets": {"picture"},
@@ -25,8 +26,8 @@ MAY_IMPORT = {
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks"},
-    "finetuning": {"checks", "kept", "models", "progress", "shell", "theory"},
-    "trained": {"checks", "finetuning", "kept", "models", "shell", "tasks", "theory", "training"},
+    "finetuning": {"checks", "kept", "models", "progress", "shell", "theory", "usual"},
+    "trained": {"checks", "finetuning", "kept", "models", "shell", "tasks", "theory", "training", "usual"},
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves
