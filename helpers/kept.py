@@ -77,6 +77,12 @@ def _written_beside(file: Path, content: Any, door: str) -> Path:
     return beside
 
 
+def clear(folder: str | Path, pattern: str) -> None:
+    """Away with what was kept on the way, when all is done."""
+    for file in Path(folder).glob(pattern):
+        file.unlink()
+
+
 def read(file: str | Path, remedy: str, *, holds: Collection = (), door: str = "file") -> Any:
     """What `write` wrote; in words, with the file and the remedy, if it is not there, not all there, or something else.
 
@@ -112,7 +118,7 @@ def _cut(file: Path) -> bool:
 
 
 def fill(model: nn.Module, weights: Any, file: str | Path, remedy: str) -> nn.Module:
-    """The model with these weights, which were read from a file, in their dtype."""
+    """The model with these weights, which were read from a file."""
     try:
         model.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
