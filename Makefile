@@ -1,17 +1,16 @@
-# make lab · make test · make refresh · make bench · make handouts.   On Linux, CPU=1 fetches the small torch.
+# make lab · make test · make refresh · make bench · make handouts.   GPU=1 takes the torch with CUDA.
 PYTHON ?= python3
 BIN := .venv/bin
-CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 lab: .venv/lab  ## open the series
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
 
 test: .venv/test  ## every unit test, every notebook, every widget in a real browser
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
-	$(BIN)/jupyter nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/python -m nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
 
 bench: .venv/test  ## slider to picture in the browser, training and fine-tuning against the clock; takes some minutes
 	$(BIN)/python benchmarks/slider_latency.py
@@ -19,16 +18,12 @@ bench: .venv/test  ## slider to picture in the browser, training and fine-tuning
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/finetuning.py
 
 handouts: .venv/lab  ## the notebooks without their solutions, for a class
-	$(BIN)/jupyter nbconvert --to notebook --output-dir handouts --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb
+	$(BIN)/python -m nbconvert --to notebook --output-dir handouts --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=solution notebooks/*.ipynb
 
-.venv/lab: requirements.txt pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(if $(CPU),$(BIN)/pip install torch==2.13.0 --index-url $(CPU_TORCH))
-	$(BIN)/pip install -r requirements.txt
-	touch $@
+.venv/lab:  # looks each time, and makes or mends what is not as it should be
+	@$(PYTHON) install.py
 
-.venv/test: .venv/lab
-	$(BIN)/pip install -e '.[test]'
-	touch $@
+.venv/test:
+	@$(PYTHON) install.py test
 
-.PHONY: lab test refresh bench handouts
+.PHONY: lab test refresh bench handouts .venv/lab .venv/test

@@ -8,27 +8,27 @@ from collections.abc import Iterable, Iterator
 from tqdm.std import tqdm
 
 
-def through(things: Iterable, name: str = "computing") -> Iterator:
-    """Go through `things` with a progress bar.
+def through(things: Iterable, name: str = "computing", *, leave: bool = True) -> Iterator:
+    """Go through `things` with a progress bar, which a terminal forgets at the end without `leave`.
 
     >>> [2 * n for n in through([1, 2, 3])]
     [2, 4, 6]
     """
     things = list(things)
-    with bar(len(things), name) as shown:
+    with bar(len(things), name, leave=leave) as shown:
         for thing in things:
             yield thing
             shown.update()
 
 
-def bar(total: int, name: str = "training", *, start: int = 0) -> tqdm:
-    """A progress bar: in a terminal a line; in a notebook a widget, of which a saved notebook keeps one plain line.
+def bar(total: int, name: str = "training", *, start: int = 0, leave: bool = True) -> tqdm:
+    """A progress bar: in a terminal a line; in a notebook a widget that goes when it is done, and leaves a plain line.
 
     >>> with bar(10, "training", start=4) as shown:
     ...     shown.update(6)
     """
     if not _in_a_notebook():
-        return tqdm(total=total, initial=start, desc=name, disable=None)
+        return tqdm(total=total, initial=start, desc=name, leave=leave, disable=None)
     from IPython.display import display
     from tqdm.notebook import tqdm as notebook_tqdm
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers import checks, progress
+from helpers import checks, kept, progress
 
 SAVES = 20  # in a run that is kept: what is lost by an interruption is at most a twentieth
+OPTIONS = ("betas", "momentum", "dampening", "weight_decay", "nesterov", "eps", "amsgrad", "maximize")  # of optimizers
 
 
 class History(NamedTuple):
@@ -65,7 +65,8 @@ def fit(
     - `schedule(done)` multiplies the optimizer's learning rate; `done` goes from 0 to 1.
     - `watch(t)` is called after t = 0, 1, …, iterations updates; what it returns is collected unless it is None.
     - `keep` names a file in which the run is saved on the way. The same call again goes on from there, and ends
-      bit for bit where an undisturbed run would have. A finished run is read back at once.
+      bit for bit where an undisturbed run would have. A finished run is read back at once. What `watch` returns must
+      then be plain: numbers, text, tensors, lists and dicts of these. Whether all can be kept is tried at the start.
 
     A loss that is no longer finite stops the run with a FloatingPointError.
 
@@ -74,22 +75,26 @@ def fit(
     >>> len(run.losses), round(model.weight.item(), 2)
     (10, 3.0)
     """
-    iterations = checks.count("iterations", iterations)
-    run = _Run(model, optimizer, iterations, checks.count("seed", seed, least=0), keep)
+    iterations, seed = checks.count("iterations", iterations), checks.count("seed", seed, least=0)
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode is on, in which nothing can be trained: leave it before.")
+    with torch.enable_grad():  # even where the reader switched gradients off for all
+        return _fit(_Run(model, optimizer, iterations, seed, keep), loss, schedule, watch)
+
+
+def _fit(run: _Run, loss, schedule, watch) -> History:
     if watch and run.t == 0:
         run.saw(watch(0))
-    with progress.bar(iterations, start=run.t) as bar:
-        while run.t < iterations:
-            for group, rate in zip(optimizer.param_groups, run.of["rates"], strict=True):
-                group["lr"] = rate * schedule(run.t / iterations)
-            optimizer.zero_grad()
-            value = loss(int(np.random.SeedSequence([seed, run.t]).generate_state(1)[0]))
-            if not value.isfinite():
-                raise FloatingPointError(
-                    f"loss: {value.item()} after {run.t} iterations: is the learning rate too high?"
-                )
+    run.tries()
+    with progress.bar(run.iterations, start=run.t) as bar:
+        while run.t < run.iterations:
+            for group, rate in zip(run.optimizer.param_groups, run.rates, strict=True):
+                group["lr"] = rate * schedule(run.t / run.iterations)
+            run.optimizer.zero_grad()
+            value = loss(int(np.random.SeedSequence([run.seed, run.t]).generate_state(1)[0]))
+            _can_be_followed(value, run.t)
             value.backward()
-            optimizer.step()
+            run.optimizer.step()
             run.losses[run.t] = value.detach()
             run.t += 1
             if watch:
@@ -99,41 +104,47 @@ def fit(
     return History(run.losses, run.watched)
 
 
+def _can_be_followed(loss: Tensor, t: int) -> None:
+    if not loss.requires_grad:
+        raise ValueError("loss: it depends on no weight that can be trained: call model.requires_grad_(True).")
+    if not loss.isfinite():
+        raise FloatingPointError(f"loss: {loss.item()} after {t} iterations: is the learning rate too high?")
+
+
 class _Run:
     """How far a run has come, and its file."""
 
     def __init__(self, model, optimizer, iterations: int, seed: int, keep: str | Path | None):
-        self.model, self.optimizer, self.keep = model, optimizer, Path(keep) if keep else None
-        shapes = {name: list(W.shape) for name, W in model.state_dict().items()}
-        rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-        self.of = {"iterations": iterations, "seed": seed, "rates": rates, "shapes": shapes}
-        self.t, self.losses, self.watched = 0, torch.zeros(iterations), []
-        self.every = math.ceil(iterations / SAVES)
-        if self.keep and not self.keep.parent.is_dir():
-            raise FileNotFoundError(f"keep: there is no folder {self.keep.parent}: make it first, or name another.")
-        if self.keep and self.keep.exists():
-            self._load()
+        self.model, self.optimizer, self.iterations, self.seed = model, optimizer, iterations, seed
+        self.rates = [float(group.setdefault("initial_lr", group["lr"])) for group in optimizer.param_groups]
+        self.t, self.watched = 0, []
+        self.losses = torch.zeros(iterations, dtype=torch.float32, device="cpu")
+        self.keep = kept.Kept(keep, "run", self._of()) if keep else None
+        if self.keep and (saved := self.keep.read()):
+            self.t, self.losses, self.watched = saved["t"], saved["losses"], saved["watched"]
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
 
-    def saw(self, what) -> None:
+    def _of(self) -> dict[str, Any]:
+        """What must be the same for a file to be this run's."""
+        weights = {name: f"{list(W.shape)} {W.dtype}" for name, W in self.model.state_dict().items()}
+        options = [{name: group[name] for name in group if name in OPTIONS} for group in self.optimizer.param_groups]
+        run = {"iterations": self.iterations, "seed": self.seed, "rates": self.rates, "shapes": weights}
+        return run | {"optimizer": [type(self.optimizer).__name__, *options]}
+
+    def saw(self, what: Any) -> None:
         if what is not None:
-            self.watched.append(what)
+            self.watched.append(kept.plain(f"watch, after {self.t} iterations", what) if self.keep else what)
+
+    def tries(self) -> None:
+        """Before the work starts, whether it can be kept; a finished run needs no place to write."""
+        if self.keep and self.t < self.iterations:
+            self.keep.tried(**self._now())
 
     def save(self) -> None:
-        """Written beside the file and moved over it, so that there is always a whole one."""
-        if self.keep and (self.t % self.every == 0 or self.t == len(self.losses)):
-            now = {"of": self.of, "t": self.t, "losses": self.losses, "watched": self.watched}
-            now |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-            beside = self.keep.with_name(self.keep.name + ".part")
-            torch.save(now, beside)
-            os.replace(beside, self.keep)
+        if self.keep and (self.t % math.ceil(self.iterations / SAVES) == 0 or self.t == self.iterations):
+            self.keep.write(**self._now())
 
-    def _load(self) -> None:
-        saved = torch.load(self.keep, weights_only=True)
-        if saved["of"] != self.of:
-            differs = ", ".join(name for name in self.of if saved["of"].get(name) != self.of[name])
-            raise ValueError(
-                f"keep: {self.keep} holds another run (it differs in {differs}): delete it or use a new name."
-            )
-        self.t, self.losses, self.watched = saved["t"], saved["losses"], saved["watched"]
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+    def _now(self) -> dict[str, Any]:
+        now = {"t": self.t, "losses": self.losses, "watched": self.watched}
+        return now | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}

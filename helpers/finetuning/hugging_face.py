@@ -16,9 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm.auto import tqdm
 
+from helpers import progress
+from helpers.finetuning import projections
 from helpers.finetuning.sentences import Example
+from helpers.usual import usual
 
 TEMPLATE = "Sentence: {text} Label:"  # of Dai et al. 2023 for SST2; the label follows, after a space
 BETWEEN = "\n"  # two demonstrations
@@ -84,79 +86,13 @@ def _first_line(error: Exception) -> str:
 
 def untrained(model: nn.Module, *, seed: int = 0) -> nn.Module:
     """The same model before its training: random weights, as its own code draws them."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]), usual():
         torch.manual_seed(seed)
         return _frozen(type(model)(copy.deepcopy(model.config)))
 
 
 def _frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
-
-
-def key_value_weights(model: nn.Module) -> list[tuple[nn.Parameter, Tensor]]:
-    """The weights and biases that make keys and values, each with a mask that is 0 where it makes queries instead.
-
-    Known: projections of their own, k_proj and v_proj (Llama, Qwen, Mistral, OPT, …); c_attn of GPT-2, whose columns
-    are queries, keys, values; query_key_value of GPT-NeoX, whose rows are these three for the first head, then for the
-    second, and so on.
-    """
-    found = []
-    for name, W in model.named_parameters():
-        part = name.split(".")[-2]
-        if part in ("k_proj", "v_proj"):
-            found.append((W, torch.ones(())))
-        elif part in _joint(model):
-            columns = W.ndim == 2 and part == "c_attn"  # GPT-2 multiplies from the right
-            mask = (~_asks(model, W.shape[-1] if columns else len(W))).float()
-            found.append((W, mask if columns else mask.view(-1, *[1] * (W.ndim - 1))))
-    if not found:
-        raise ValueError(
-            f"model: no key and value projections found in a {model.config.model_type}: expected k_proj and v_proj "
-            "(Llama, Qwen, OPT, …), GPT-2's c_attn or GPT-NeoX's query_key_value."
-        )
-    return found
-
-
-def query_projections(model: nn.Module) -> list[tuple[nn.Module, Tensor | slice]]:
-    """In each layer, the module that makes the queries, and which of its outputs they are."""
-    found = []
-    for name, module in model.named_modules():
-        part = name.split(".")[-1]
-        if part == "q_proj":
-            found.append((module, slice(None)))
-        elif part in _joint(model):
-            found.append((module, _asks(model, module.weight.numel() // model.config.hidden_size)))
-    return _one_a_layer(model, found, "a query projection", ("q_proj", *_joint(model)))
-
-
-def _joint(model: nn.Module) -> tuple[str, ...]:
-    """The module that makes queries, keys and values in one, if this kind of model has one that we know."""
-    return {"gpt2": ("c_attn",), "gpt_neox": ("query_key_value",)}.get(model.config.model_type, ())
-
-
-def _asks(model: nn.Module, n: int) -> Tensor:
-    """Which of the n outputs of a joint projection are queries."""
-    heads = 1 if model.config.model_type == "gpt2" else model.config.num_attention_heads
-    return torch.arange(n) // (n // (3 * heads)) % 3 == 0
-
-
-def attention_outputs(model: nn.Module) -> list[nn.Module]:
-    """In each layer, the projection at the end of attention.
-
-    Most models add its output to the tokens as it is. Gemma 2 and OLMo 2 normalise it before, Granite scales it.
-    """
-    ends = ("attn.c_proj", "attention.dense", "attn.o_proj", "attn.out_proj", "attention.out_proj", "attn.dense")
-    found = [module for name, module in model.named_modules() if name.endswith(ends)]
-    return _one_a_layer(model, found, "an attention output", ends)
-
-
-def _one_a_layer(model: nn.Module, found: list, what: str, names: Sequence[str]) -> list:
-    if len(found) != model.config.num_hidden_layers:
-        raise ValueError(
-            f"model: expected {what} in each of {model.config.num_hidden_layers} layers of a "
-            f"{model.config.model_type}, found {len(found)}, looking for {', '.join(names)}."
-        )
-    return found
 
 
 # --- asked ------------------------------------------------------------------------------------------------------
@@ -186,21 +122,23 @@ def ask(model, tokenizer, queries: Sequence[Example], labels: Sequence[str], dem
     if model.training:
         raise ValueError("model: expected one that is in use, not in training (dropout): call model.eval().")
     context, right, readings, tokens = context_of(demos), [], [], []
-    for query in tqdm(queries, desc="asking", leave=False):
+    for query in progress.through(queries, "asking", leave=False):
         rows, n = prompts(model, tokenizer, context, query, labels)
         passes = {}  # labels of one token share a pass
         for row in rows:
             if tuple(row[:-1]) not in passes:
                 passes[tuple(row[:-1])] = _read(model, row[:-1], n - 1)
         logits, *reading = zip(*[passes[tuple(row[:-1])] for row in rows], strict=True)
-        scores = [-F.cross_entropy(z, torch.tensor(row[n:])) for z, row in zip(logits, rows, strict=True)]
+        scores = [
+            -F.cross_entropy(z, torch.tensor(row[n:], device=z.device)) for z, row in zip(logits, rows, strict=True)
+        ]
         scores = torch.stack(scores)
         best = [label for label, score in zip(labels, scores, strict=True) if score == scores.max()]
         right.append(best == [query.label])
         readings.append([part[0] for part in reading])
         tokens.append(rows[0][:n])
     *parts, scores = zip(*readings, strict=True)
-    return Reading(torch.tensor(right), *map(torch.stack, parts), tokens, list(scores))
+    return Reading(torch.tensor(right, device=parts[0][0].device), *map(torch.stack, parts), tokens, list(scores))
 
 
 def tokens_of(tokenizer, text: str) -> list[int]:
@@ -216,7 +154,7 @@ def prompts(model, tokenizer, context: str, query: Example, labels: Sequence[str
     if len(set(map(tuple, rows))) < len(labels):
         raise ValueError(f"labels: the model's tokenizer does not tell {', '.join(labels)} apart: rename them.")
     n = len(os.path.commonprefix([start, *rows]))  # a tokenizer may join the prompt's last token to the label
-    most = getattr(model.config, "max_position_embeddings", None)
+    most = projections.setting(model, "max_position_embeddings")
     if most and max(map(len, rows)) > most:
         raise ValueError(f"k: a prompt has {max(map(len, rows))} tokens, but the model reads {most}: take fewer.")
     return rows, n
@@ -225,7 +163,7 @@ def prompts(model, tokenizer, context: str, query: Example, labels: Sequence[str
 def _read(model, tokens: list[int], at: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Logits (T - at, V) from one token on; and its updates, inputs, queries (L, d) and scores (L, H, at + 1)."""
     with _watched(model) as (updates, inputs, queries):
-        out = model(torch.tensor([tokens]), output_attentions=True)
+        out = model(torch.tensor([tokens], device=model.device), output_attentions=True)
     if not out.attentions or out.attentions[0] is None:
         raise ValueError('model: it keeps its attention to itself: load it with attn_implementation="eager".')
     attention = torch.stack([layer[0, :, at, : at + 1] for layer in out.attentions])
@@ -237,7 +175,7 @@ def _read(model, tokens: list[int], at: int) -> tuple[Tensor, Tensor, Tensor, Te
 def _watched(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor], list[Tensor]]]:
     """For a while, what attention says, gets and asks is kept, one tensor (T, d) a layer."""
     updates, inputs, queries, hooks = [], [], [], []
-    ends, projections = attention_outputs(model), query_projections(model)
+    ends, asking = projections.attention_outputs(model), projections.query_projections(model)
 
     def of_queries(which):
         def hook(module, arguments, out):
@@ -249,7 +187,7 @@ def _watched(model: nn.Module) -> Iterator[tuple[list[Tensor], list[Tensor], lis
     try:
         for end in ends:
             hooks.append(end.register_forward_hook(lambda module, _, out: updates.append(out[0].detach())))
-        for module, which in projections:
+        for module, which in asking:
             hooks.append(module.register_forward_hook(of_queries(which)))
         yield updates, inputs, queries
     finally:
@@ -269,14 +207,14 @@ def temporarily_finetuned(model, tokenizer, demos: Sequence[Example], lr: float)
     """
     if not demos:
         raise ValueError("demos: expected at least 1 demonstration, got none.")
-    weights = key_value_weights(model)
+    weights = projections.key_value_weights(model)
     before, heard = [(W.detach().clone(), W.requires_grad) for W, _ in weights], []
     try:
         for W, _ in weights:
             W.requires_grad_(True)
         for demo in demos:
-            tokens = torch.tensor([tokens_of(tokenizer, told(demo))])
-            with _watched(model) as (_, inputs, queries):
+            tokens = torch.tensor([tokens_of(tokenizer, told(demo))], device=model.device)
+            with _watched(model) as (_, inputs, queries), torch.enable_grad():
                 loss = F.cross_entropy(model(tokens).logits[0, :-1], tokens[0, 1:])
             slopes = torch.autograd.grad(loss, [W for W, _ in weights])
             with torch.no_grad():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import random
-from collections.abc import Sequence
+import unicodedata
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,27 +32,67 @@ def sentiment() -> list[Example]:
 
 
 def read(file: str | Path) -> list[Example]:
-    """Examples from JSON lines, {"text": "…", "label": "…"} in each; empty lines are skipped."""
+    """Examples from JSON lines, {"text": "…", "label": "…"} in each; empty lines are skipped.
+
+    A text that stands there twice is an error, with two labels a warning; so is a label that differs in case only.
+    """
     if not Path(file).is_file():
         raise FileNotFoundError(f"data: there is no file {file}.")
-    examples = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}, line {number}: expected JSON, got {line[:40]!r} ({error.msg}).") from None
-        parts = [found.get(key) if isinstance(found, dict) else None for key in Example._fields]
-        if not all(isinstance(part, str) and part.strip() for part in parts):
-            raise ValueError(f'{file}, line {number}: expected {{"text": "…", "label": "…"}}, got {line[:60]!r}.')
-        example = Example(*(part.strip() for part in parts))
-        if example in examples:
-            raise ValueError(f"{file}, line {number}: it stands there twice: what is shown would be asked for, too.")
-        examples.append(example)
-    if len({example.label for example in examples}) < 2:
+    lines = enumerate(_decoded(file).split("\n"), start=1)  # at no other sign: U+2028 may stand in a text
+    examples = {number: _example(file, number, line) for number, line in lines if line.strip("\ufeff \t\r")}
+    if twice := _alike(examples, lambda example: example):
+        raise ValueError(f"{file}: what is shown would be asked for, too: of the same text, keep one: {_lines(twice)}.")
+    if len({example.label for example in examples.values()}) < 2:
         raise ValueError(f"{file}: expected examples with at least 2 labels, got {len(examples)} with fewer.")
-    return examples
+    if twice := _alike(examples, lambda example: example.text):
+        warnings.warn(f"{file}: the same text has two labels: {_lines(twice)}.", stacklevel=2)
+    if twice := _alike({label: label for _, label in examples.values()}, _folded):
+        alike = "; ".join(" and ".join(labels) for labels in twice)
+        warnings.warn(f"{file}: labels differ in case only, and count as different: {alike}.", stacklevel=2)
+    return list(examples.values())
+
+
+def _decoded(file: str | Path) -> str:
+    content = Path(file).read_bytes()
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b"\n") + 1
+        raise ValueError(f"{file}, line {number}: expected UTF-8, got other bytes: save the file as UTF-8.") from None
+
+
+def _example(file: str | Path, number: int, line: str) -> Example:
+    line = line.strip("\ufeff \t\r")
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        hint = "save the file as UTF-8" if "\0" in line else error.msg
+        raise ValueError(f"{file}, line {number}: expected JSON, got {line[:40]!r} ({hint}).") from None
+    parts = [found.get(key) if isinstance(found, dict) else None for key in Example._fields]
+    if not all(isinstance(part, str) and part.strip() for part in parts):
+        raise ValueError(f'{file}, line {number}: expected {{"text": "…", "label": "…"}}, got {line[:60]!r}.')
+    for part in parts:
+        if half := next((sign for sign in part if "\ud800" <= sign <= "\udfff"), None):
+            raise ValueError(f"{file}, line {number}: {half!r} is half a character: write the whole one, in UTF-8.")
+    return Example(*(part.strip() for part in parts))
+
+
+def _alike(things: dict, key: Callable) -> list[list]:
+    """The names of those that have their key in common with others, in groups."""
+    groups = {}
+    for name, thing in things.items():
+        groups.setdefault(key(thing), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _folded(label: str) -> str:
+    return unicodedata.normalize("NFKC", label).casefold()
+
+
+def _lines(groups: list[list[int]], most: int = 20) -> str:
+    said = "; ".join(f"lines {' and '.join(map(str, numbers))}" for numbers in groups[:most])
+    return said + (f"; and {len(groups) - most} more" if len(groups) > most else "")
 
 
 def split(examples: Sequence[Example], k: int, seed: int = 0) -> tuple[list[Example], list[Example]]:

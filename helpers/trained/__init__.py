@@ -1,1 +1,9 @@
-"""Weights that were trained for longer than a notebook may take, and the scripts that trained them."""
+"""Weights that were trained for longer than a notebook may, and the scripts that trained them.
+
+Each module is `python -m helpers.trained.NAME [FOLDER]` and has
+
+    untrained(…, seed)             a new model
+    train(model, iterations, …)    trains it in place; returns its `training.History`
+    load(…)                        what comes with the series, frozen, read from FOLDER
+    main(folder)                   trains all anew, writes its files to the folder; if it was stopped, it goes on
+"""

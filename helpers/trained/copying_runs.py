@@ -1,35 +1,38 @@
 """The copying model of notebook 10 on the way: `python -m helpers.trained.copying_runs` makes copying_runs.pt anew.
 
 Three seeds, with the weights at 34 moments each, and the loss curves of runs in other settings, which show what makes
-the drop come early or late. About 7 minutes on one core. A folder, given as an argument, keeps the runs on the way, so
-that a call that was stopped goes on.
+the drop come early or late. About 7 minutes on one core. If it was stopped, the same command goes on.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from helpers import tasks, training
+from helpers import kept, shell, tasks, training
 from helpers.models import copying
 from helpers.models.copying import CopyingTransformer
 from helpers.theory import closed_forms
 from helpers.trained import films
+from helpers.usual import usual
 
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.copying_runs` makes it."
 D_X, N = 10, 10
 GD_ETA = closed_forms.best_step(N, D_X, inputs="uniform")
 GD_LOSS = closed_forms.gd_excess(GD_ETA, N, D_X, inputs="uniform") / 2  # of one step of gradient descent: 0.2062
 SEEDS = (0, 1, 2)
 ITERATIONS = 1600
+HOLDS = ("films", "others")
 AT = [*range(0, 500, 100), *range(500, 1000, 25), *range(1000, ITERATIONS + 1, 75)]
 EVERY = 20  # the loss curves that are kept: means of so many iterations
 USUAL = {"positions": "sinusoids", "lr": 0.01, "B": 512, "scale": 0.1}
 OTHERS = {"positions": ["one-hot"], "lr": [0.005, 0.02], "B": [128, 256], "scale": [0.05, 0.2]}
-POSITIONS = {"sinusoids": copying.sinusoids(2 * N + 1, 10), "one-hot": torch.eye(2 * N + 1)}
+with usual():
+    POSITIONS = {"sinusoids": copying.sinusoids(2 * N + 1, 10), "one-hot": torch.eye(2 * N + 1)}
 
 
 def prompts(B: int, seed: int) -> tasks.Prompt:
@@ -69,7 +72,7 @@ def train(
     return training.fit(model, loss, torch.optim.Adam(model.parameters(), lr), iterations, seed=seed, **fit)
 
 
-def load(seed: int = 0, *, file: Path = FILE) -> films.Film:
+def load(seed: int = 0, *, folder: str | Path = FOLDER) -> films.Film:
     """The film of a seed's training (0, 1 or 2).
 
     >>> film = load()
@@ -78,19 +81,20 @@ def load(seed: int = 0, *, file: Path = FILE) -> films.Film:
     """
     if seed not in SEEDS:
         raise ValueError(f"seed: expected one of {SEEDS}, got {seed!r}.")
-    return films.film(untrained(), torch.load(file, weights_only=True)["films"][seed], EVERY)
+    file = Path(folder) / FILE.name
+    return films.film(untrained(), kept.read(file, REMEDY, holds=HOLDS)["films"].get(seed), EVERY, file, REMEDY)
 
 
-def other_settings(*, file: Path = FILE) -> dict[str, Tensor]:
+def other_settings(*, folder: str | Path = FOLDER) -> dict[str, Tensor]:
     """Loss curves (seeds, ITERATIONS / EVERY) of runs with one thing changed, by its name and value.
 
     >>> list(other_settings())[:2]
     ['positions = one-hot', 'lr = 0.005']
     """
-    return torch.load(file, weights_only=True)["others"]
+    return kept.read(Path(folder) / FILE.name, REMEDY, holds=HOLDS)["others"]
 
 
-def main(folder: str | None = None) -> None:
+def main(folder: str | Path = FOLDER) -> None:
     torch.set_num_threads(1)
     made = {"films": {}, "others": {}}
     for seed in SEEDS:
@@ -99,18 +103,18 @@ def main(folder: str | None = None) -> None:
         for value in values:
             runs = [_run(USUAL | {name: value}, seed, folder) for seed in SEEDS]
             made["others"][f"{name} = {value}"] = films.curve(torch.stack([run.losses for run in runs]), EVERY)
-    torch.save(made, FILE)
+    kept.write(Path(folder) / FILE.name, made)
+    kept.clear(folder, "copying_*.run")
 
 
-def _run(setting: dict, seed: int, folder: str | None) -> training.History:
+def _run(setting: dict, seed: int, folder: str | Path) -> training.History:
     model = untrained(seed, positions=setting["positions"], scale=setting["scale"])
-    name = "_".join(str(value) for value in setting.values())
-    keep = Path(folder) / f"copying_{name}_{seed}.run" if folder else None
+    run = Path(folder) / f"copying_{'_'.join(map(str, setting.values()))}_{seed}.run"
     watch = films.camera(model, AT)
-    history = train(model, ITERATIONS, lr=setting["lr"], B=setting["B"], seed=seed, watch=watch, keep=keep)
+    history = train(model, ITERATIONS, lr=setting["lr"], B=setting["B"], seed=seed, watch=watch, keep=run)
     print(f"{setting}, seed {seed}: loss {history.losses[-100:].mean():.4f}", flush=True)
     return history
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shell.script(main, FOLDER)

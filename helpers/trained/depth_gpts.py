@@ -1,10 +1,9 @@
 """Nine small GPTs, one, two and three layers deep and three seeds each, trained on linear tasks with d = 4.
 
-    python -m helpers.trained.depth_gpts [folder]
+    python -m helpers.trained.depth_gpts
 
-trains them anew, in about 8 minutes of one core, and writes depth_gpts.pt. A folder, given as an argument, keeps
-the runs on the way, so that a call that was stopped goes on. The weights are kept in half precision: what is loaded
-is what is measured.
+trains them anew, in about 8 minutes of one core, and writes depth_gpts.pt. If it was stopped, the same command goes on.
+The weights are kept in half precision: what is loaded is what is measured.
 
 All see the same prompts in the same order: tasks w ~ N(0, I), 10 pairs y = w^T x without noise, x ~ N(0, I). The loss
 is the squared error over d, averaged over the predictions after 0, 1, …, 10 pairs. (Akyürek et al. 2022 compare trained
@@ -13,17 +12,18 @@ transformers of several depths with explicit learners in this way; theirs are la
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from helpers import checks, tasks, training
+from helpers import checks, kept, shell, tasks, training
 from helpers.models.gpt import RegressionGPT
 from helpers.trained.regression_gpts import frozen
 
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.depth_gpts` makes it."
 DEPTHS, SEEDS = (1, 2, 3), (0, 1, 2)
 D_X, LONGEST, D_MODEL = 4, 10, 32
 ITERATIONS, BATCH, LEARNING_RATE = 4000, 64, 3e-3
@@ -45,15 +45,15 @@ def loss(model: RegressionGPT, seed: int) -> Tensor:
     return (model.path(*p.shown) - truth).square().mean() / D_X
 
 
-def train(model: RegressionGPT, iterations: int = ITERATIONS, *, seed: int = 0, keep: str | Path | None = None):
-    """Train a model in place; the history of its training, `keep` as in `training.fit`."""
+def train(model: RegressionGPT, iterations: int = ITERATIONS, *, seed: int = 0, **fit) -> training.History:
+    """Train a model in place; `fit` (`watch`, `keep`) as in `training.fit`."""
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
     return training.fit(
-        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, keep=keep
+        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, **fit
     )
 
 
-def load(n_layers: int, seed: int = 0, *, file: str | Path = FILE) -> RegressionGPT:
+def load(n_layers: int, seed: int = 0, *, folder: str | Path = FOLDER) -> RegressionGPT:
     """A trained model of 1, 2 or 3 layers and seed 0, 1 or 2, frozen, in float64.
 
     >>> model = load(n_layers=2)
@@ -62,23 +62,22 @@ def load(n_layers: int, seed: int = 0, *, file: str | Path = FILE) -> Regression
     """
     if n_layers not in DEPTHS or seed not in SEEDS:
         raise ValueError(f"n_layers, seed: expected one of {DEPTHS} and of {SEEDS}, got {n_layers!r} and {seed!r}.")
-    model = untrained(checks.count("n_layers", n_layers))
-    model.load_state_dict(torch.load(file, weights_only=True)[f"{n_layers} layers, seed {seed}"])
-    return frozen(model)
+    file, name = Path(folder) / FILE.name, f"{checks.count('n_layers', n_layers)} layers, seed {seed}"
+    return frozen(kept.fill(untrained(n_layers), kept.read(file, REMEDY, holds=[name])[name], file, REMEDY))
 
 
-def main(folder: str | None = None) -> None:
+def main(folder: str | Path = FOLDER) -> None:
     torch.set_num_threads(1)
-    made = {}
+    folder, made = Path(folder), {}
     for seed in SEEDS:
         for n_layers in DEPTHS:
             model, name = untrained(n_layers, seed), f"{n_layers} layers, seed {seed}"
-            history = train(model, seed=seed, keep=Path(folder) / f"depth_{n_layers}_{seed}.pt" if folder else None)
+            history = train(model, ITERATIONS, seed=seed, keep=folder / f"depth_{n_layers}_{seed}.run")
             made[name] = {part: W.half() for part, W in model.state_dict().items()}
             print(f"{name}: loss {history.losses[-200:].mean():.3f}", flush=True)
-    torch.save(made, FILE)
-    print(f"{FILE}: {FILE.stat().st_size / 1e6:.2f} MB")
+    kept.write(folder / FILE.name, made)
+    kept.clear(folder, "depth_*.run")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shell.script(main, FOLDER)

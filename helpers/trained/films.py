@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from helpers import training
+from helpers import kept, training
 
 
 class Film(NamedTuple):
@@ -57,6 +58,8 @@ def curve(losses: Tensor, every: int) -> Tensor:
     return losses.unflatten(-1, (-1, every)).mean(-1)
 
 
-def film(model: nn.Module, saved: dict[str, Any], every: int) -> Film:
-    """The other way round."""
-    return Film(model, saved["at"], saved["weights"], saved["losses"], every)
+def film(model: nn.Module, saved: Any, every: int, file: str | Path = "", remedy: str = "") -> Film:
+    """The other way round; what was read from a file and is no film of this model is said to be that."""
+    found = saved["weights"] if isinstance(saved, dict) and {"at", "weights", "losses"} <= set(saved) else None
+    kept.fill(copy.deepcopy(model), found and {name: W[0] for name, W in found.items()}, file, remedy)
+    return Film(model, saved["at"], found, saved["losses"], every)

@@ -1,9 +1,9 @@
-"""Does momentum attention learn more from a prompt? The GPTs of language_gpt, with an average of values in each head.
+"""Does momentum attention learn more from a prompt? The GPTs of word_gpts, with an average of values in each head.
 
     python -m helpers.trained.filter_gpts
 
 trains them anew, three seeds of four kinds, in about 4 minutes each on one free core, and writes filter_gpts.pt: how
-they did in training, and what they get right at its end. If it was interrupted, the same command goes on.
+they did in training, and what they get right at its end. If it was stopped, the same command goes on.
 
 MoAttn (Dai et al. 2023) adds to what a head reads at token t the sum over i < t of beta^(t - i) v_i. No query and no
 key is in it: it is a fixed filter of the values. So it has two controls that are filters, too, but not momentum: the
@@ -20,19 +20,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from helpers import training
+from helpers import kept, shell, training
 from helpers.finetuning import toy_language
 from helpers.models.gpt import WordGPT
 from helpers.trained import word_gpts
+from helpers.usual import usual
 
-FILTERS = {  # the kinds, and how much the values at 1, 2, 3, … tokens back count; None: that is learned
-    "MoAttn, β = 0.5": 0.5 ** torch.arange(1.0, 1000),  # those further back are 0 to round-off
-    "MoAttn, β = 0.9": 0.9 ** torch.arange(1.0, 1000),
-    "mean of 4": torch.full((4,), 0.25),
-    "4 taps, learned": None,
-}
+with usual():
+    FILTERS = {  # the kinds, and how much the values at 1, 2, 3, … tokens back count; None: that is learned
+        "MoAttn, β = 0.5": 0.5 ** torch.arange(1.0, 1000),  # those further back are 0 to round-off
+        "MoAttn, β = 0.9": 0.9 ** torch.arange(1.0, 1000),
+        "mean of 4": torch.full((4,), 0.25),
+        "4 taps, learned": None,
+    }
 TASKS, QUERIES, SHOTS = 256, 4, (4, 8, 32)  # tried at the end, for 2 and for 4 classes
-FOLDER, FILE = Path(__file__).parent, "filter_gpts.pt"
+FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.filter_gpts` makes it."
 
 
 def with_filter(model: WordGPT, kind: str) -> WordGPT:
@@ -72,12 +76,18 @@ def filtered(v: Tensor, taps: Tensor) -> Tensor:
     return taps[:, lag.clamp(0, taps.shape[-1] - 1)] @ v
 
 
-def train(
-    kind: str, iterations: int = word_gpts.ITERATIONS, *, seed: int = 0, keep: str | Path | None = None
-) -> tuple[WordGPT, training.History]:
-    """As `word_gpts.train`, by its first recipe, of a model with a filter."""
-    model = with_filter(WordGPT(toy_language.VOCABULARY, seed=seed), kind)
-    return word_gpts.fit(model, "Muon", iterations, seed=seed, keep=keep)
+def untrained(kind: str, seed: int = 0) -> WordGPT:
+    """A new model, with one of FILTERS.
+
+    >>> untrained("4 taps, learned").core.blocks[0].taps.shape
+    torch.Size([4, 1, 4])
+    """
+    return with_filter(word_gpts.untrained(seed), kind)
+
+
+def train(model: WordGPT, iterations: int = word_gpts.ITERATIONS, *, seed: int = 0, **fit) -> training.History:
+    """As `word_gpts.train`, by its first recipe."""
+    return word_gpts.train(model, iterations, seed=seed, **fit)
 
 
 def tried(model: WordGPT) -> Tensor:
@@ -98,32 +108,27 @@ def load(kind: str, seed: int = 0, *, folder: str | Path = FOLDER) -> tuple[Tens
     >>> [part.shape for part in load("mean of 4", seed=1)]
     [torch.Size([41, 2]), torch.Size([40]), torch.Size([2, 256, 3])]
     """
-    file = Path(folder) / FILE
-    if not file.exists():
-        raise FileNotFoundError(f"there is no {file}: `python -m helpers.trained.filter_gpts` makes it.")
-    kept = torch.load(file, weights_only=True)
-    if f"{kind} {seed}" not in kept:
-        raise ValueError(f"kind, seed: expected one of {'; '.join(kept)}, got {kind} {seed}.")
-    return kept[f"{kind} {seed}"]
+    names = [f"{each} {i}" for each, i in product(("none", *FILTERS), word_gpts.SEEDS)]
+    if f"{kind} {seed}" not in names:
+        raise ValueError(f"kind, seed: expected one of {'; '.join(names)}, got {kind} {seed}.")
+    return kept.read(Path(folder) / FILE.name, REMEDY, holds=names)[f"{kind} {seed}"]
 
 
-def main(folder: Path = FOLDER, iterations: int = word_gpts.ITERATIONS) -> None:
-    """Do all runs, and write what became of them. A run that was stopped goes on."""
+def main(folder: str | Path = FOLDER) -> None:
+    """Do all runs, and write what became of them."""
     torch.set_num_threads(1)
-    kept = {}
+    folder, found = Path(folder), {}
     for seed in word_gpts.SEEDS:
-        kept[f"none {seed}"] = (*word_gpts.curves(seed=seed), tried(word_gpts.load(seed)))
+        found[f"none {seed}"] = (*word_gpts.curves(seed=seed), tried(word_gpts.load(seed)))
     for kind, seed in product(FILTERS, word_gpts.SEEDS):
-        start, run = time.process_time(), folder / f"filter_gpts_{kind}_{seed}.run"
-        model, history = train(kind, iterations, seed=seed, keep=run)
-        losses = history.losses.reshape(-1, word_gpts.EVERY).mean(1)
-        kept[f"{kind} {seed}"] = torch.tensor(history.watched), losses, tried(model)
-        seen = ", ".join(f"{right:.3f}" for right in kept[f"{kind} {seed}"][2][..., -1].mean(1))
+        start, model = time.process_time(), untrained(kind, seed)
+        history = train(model, word_gpts.ITERATIONS, seed=seed, keep=folder / f"filter_gpts_{kind}_{seed}.run")
+        found[f"{kind} {seed}"] = (*word_gpts.curve(history), tried(model))
+        seen = ", ".join(f"{right:.3f}" for right in found[f"{kind} {seed}"][2][..., -1].mean(1))
         print(f"{kind}, seed {seed}: {seen}, {time.process_time() - start:.0f} s of CPU", flush=True)
-    torch.save(kept, folder / FILE)
-    for run in folder.glob("filter_gpts_*.run"):
-        run.unlink()
+    kept.write(folder / FILE.name, found)
+    kept.clear(folder, "filter_gpts_*.run")
 
 
 if __name__ == "__main__":
-    main()
+    shell.script(main, FOLDER)

@@ -2,7 +2,7 @@
 
     python -m helpers.trained.regression_gpts
 
-trains it anew, in about 3 minutes on one free core, and writes regression_gpts.pt. If it was interrupted, the same
+trains it anew, in about 3 minutes on one free core, and writes regression_gpts.pt. If it was stopped, the same
 command goes on.
 
 Each training prompt has a task w ~ N(0, I) of its own and 12 pairs y = w^T x without noise, x ~ N(0, I). One prompt in
@@ -18,12 +18,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from helpers import tasks, training
+from helpers import kept, shell, tasks, training
 from helpers.models.gpt import RegressionGPT
 
 D_X, LONGEST = 5, 12
 ITERATIONS, BATCH, LEARNING_RATE = 5000, 65, 2e-3
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.regression_gpts` makes it."
 
 
 def prompts(B: int, seed: int) -> tuple[tasks.Prompt, Tensor]:
@@ -49,14 +51,21 @@ def loss(model: RegressionGPT, seed: int) -> Tensor:
     return ((model.path(*p.shown) - truth).square() / d[:, None, None]).mean()
 
 
-def train(iterations: int = ITERATIONS, *, seed: int = 0, keep: str | Path | None = None):
-    """The model, frozen, and the history of its training; `keep` as in `training.fit`."""
-    model = RegressionGPT(D_X, longest=LONGEST, seed=seed)
+def untrained(seed: int = 0) -> RegressionGPT:
+    """A new model.
+
+    >>> sum(W.numel() for W in untrained().parameters())
+    151489
+    """
+    return RegressionGPT(D_X, longest=LONGEST, seed=seed)
+
+
+def train(model: RegressionGPT, iterations: int = ITERATIONS, *, seed: int = 0, **fit) -> training.History:
+    """Train a model in place; `fit` (`watch`, `keep`) as in `training.fit`."""
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0)
-    history = training.fit(
-        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, keep=keep
+    return training.fit(
+        model, lambda s: loss(model, s), optimizer, iterations, seed=seed, schedule=training.warm_then_cosine, **fit
     )
-    return frozen(model), history
 
 
 def frozen(model: RegressionGPT) -> RegressionGPT:
@@ -64,29 +73,25 @@ def frozen(model: RegressionGPT) -> RegressionGPT:
     return model.double().eval().requires_grad_(False)
 
 
-def load(file: str | Path = FILE) -> RegressionGPT:
+def load(*, folder: str | Path = FOLDER) -> RegressionGPT:
     """The trained model that comes with the series, frozen, in float64.
 
     >>> model = load()
     >>> model(*tasks.linear_regression(B=3, N=12, d_x=5).shown).shape
     torch.Size([3, 1])
     """
-    if not Path(file).exists():
-        raise FileNotFoundError(f"file: there is no {file}: `python -m helpers.trained.regression_gpts` makes it.")
-    model = RegressionGPT(D_X, longest=LONGEST)
-    model.load_state_dict(torch.load(file, weights_only=True))
-    return frozen(model)
+    file = Path(folder) / FILE.name
+    return frozen(kept.fill(untrained(), kept.read(file, REMEDY), file, REMEDY))
 
 
-def save(model: RegressionGPT, file: str | Path = FILE) -> None:
-    """The weights alone, in float32."""
-    torch.save({name: W.float() for name, W in model.state_dict().items()}, file)
+def main(folder: str | Path = FOLDER) -> None:
+    torch.set_num_threads(1)
+    file, run, model = Path(folder) / FILE.name, Path(folder) / "regression_gpts.run", untrained()
+    history = train(model, ITERATIONS, keep=run)
+    kept.write(file, model.state_dict())
+    kept.clear(folder, run.name)
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB, loss {history.losses[-200:].mean():.3f}")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    run = FILE.with_suffix(".run")
-    model, history = train(keep=run)
-    save(model)
-    run.unlink()
-    print(f"{FILE}: {FILE.stat().st_size / 1e6:.2f} MB, loss {history.losses[-200:].mean():.3f}")
+    shell.script(main, FOLDER)

@@ -1,24 +1,25 @@
 """The learners of notebook 08, trained on sine tasks: `python -m helpers.trained.sine_runs` makes sine_runs.pt anew.
 
 Both start from the same features and see the same tasks in the same order; only what the context does to the last layer
-is different. Three seeds of each, 6 000 iterations, about a minute a run on one core. A folder, given as an
-argument, keeps the runs on the way, so that a call that was stopped goes on.
+is different. Three seeds of each, 6 000 iterations, about a minute a run on one core. If it was stopped, the same
+command goes on.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from helpers import training
+from helpers import kept, shell, training
 from helpers.models import features
 from helpers.models.features import AttentionLearner, DeepLearner, Features, GradientLearner
 
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.sine_runs` makes it."
 KINDS = {"gradient": GradientLearner, "attention": AttentionLearner}
 SEEDS = (0, 1, 2)
 ITERATIONS, LR = 6000, 1e-2
@@ -45,15 +46,16 @@ def untrained(kind: str, seed: int = 0) -> DeepLearner:
 
 
 def train(
-    model: DeepLearner, iterations: int = ITERATIONS, *, lr: float = LR, seed: int = 0, keep: str | Path | None = None
-) -> Tensor:
-    """Train a model in place, with Adam and a learning rate that falls along a cosine; its losses (iterations,)."""
+    model: DeepLearner, iterations: int = ITERATIONS, *, lr: float = LR, seed: int = 0, **fit
+) -> training.History:
+    """Train a model in place, with Adam and a learning rate that falls along a cosine; `fit` as in `training.fit`."""
     optimizer = torch.optim.Adam(model.parameters(), lr)
     scaled = lambda task_seed: 100 * features.loss(model, task_seed)  # noqa: E731  # above Adam's epsilon
-    return training.fit(model, scaled, optimizer, iterations, seed=seed, keep=keep).losses / 100
+    history = training.fit(model, scaled, optimizer, iterations, seed=seed, **fit)
+    return history._replace(losses=history.losses / 100)
 
 
-def load(seed: int = 0, *, file: Path = FILE) -> dict[str, Trained]:
+def load(seed: int = 0, *, folder: str | Path = FOLDER) -> dict[str, Trained]:
     """The trained models of a seed (0, 1 or 2), in float32: {"gradient": …, "attention": …}.
 
     >>> load()["attention"].model(torch.zeros(4, 10, 1), torch.zeros(4, 10, 1), torch.zeros(4, 1)).shape
@@ -61,25 +63,26 @@ def load(seed: int = 0, *, file: Path = FILE) -> dict[str, Trained]:
     """
     if seed not in SEEDS:
         raise ValueError(f"seed: expected one of {SEEDS}, got {seed!r}.")
-    saved, found = torch.load(file, weights_only=True), {}
+    file, names = Path(folder) / FILE.name, [f"{kind} {seed}{part}" for kind in KINDS for part in ("", " losses")]
+    saved, found = kept.read(file, REMEDY, holds=names), {}
     for kind in KINDS:
-        model = untrained(kind)
-        model.load_state_dict(saved[f"{kind} {seed}"])
+        model = kept.fill(untrained(kind), saved[f"{kind} {seed}"], file, REMEDY)
         found[kind] = Trained(model.requires_grad_(False), saved[f"{kind} {seed} losses"])
     return found
 
 
-def main(folder: str | None = None) -> None:
+def main(folder: str | Path = FOLDER) -> None:
     torch.set_num_threads(1)
-    made = {}
+    folder, made = Path(folder), {}
     for seed in SEEDS:
         for kind in KINDS:
             model = untrained(kind, seed)
-            losses = train(model, seed=seed, keep=Path(folder) / f"sine_{kind}_{seed}.pt" if folder else None)
+            losses = train(model, ITERATIONS, seed=seed, keep=folder / f"sine_{kind}_{seed}.run").losses
             made |= {f"{kind} {seed}": model.state_dict(), f"{kind} {seed} losses": losses.reshape(-1, EVERY).mean(1)}
-            print(f"seed {seed}, {kind}: loss {losses[-500:].mean():.2e}")
-    torch.save(made, FILE)
+            print(f"seed {seed}, {kind}: loss {losses[-500:].mean():.2e}", flush=True)
+    kept.write(folder / FILE.name, made)
+    kept.clear(folder, "sine_*.run")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shell.script(main, FOLDER)

@@ -3,8 +3,8 @@
     python -m helpers.trained.word_gpts
 
 trains them anew, in 3 to 4 minutes each on one free core, and writes word_gpts_0.pt, …; and then, to compare, the
-same models by two other recipes; how all of these went is in word_gpts_curves.pt. If it was interrupted, the same
-command goes on.
+same models by two other recipes; how all of these went is in word_gpts_curves.pt. If it was stopped, the same command
+goes on.
 
 A training sequence is 32 demonstrations of one task. Easy tasks lead on to hard ones: in each batch, as many have 1, 2,
 4 and 8 words a class, as many 2 classes and 4; one in seven has labels of fixed meaning. So no curriculum is needed.
@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from helpers import training
+from helpers import kept, shell, training
 from helpers.finetuning import toy_language
 from helpers.models.gpt import WordGPT
 
@@ -39,6 +39,7 @@ ITERATIONS, EVERY = 1000, 25  # trained for so long, looked at so often
 SHOTS, PER_KIND, PER_FIXED = 32, 3, 2  # demonstrations a sequence; sequences of a kind in a batch
 LR, LR_MUON, DECAY = 2e-3, 0.02, 0.5
 FOLDER = Path(__file__).parent
+REMEDY = "`python -m helpers.trained.word_gpts` makes it."
 
 
 def sequences(seed: int) -> Tensor:
@@ -105,19 +106,13 @@ def warm_then_down(done: float) -> float:
 
 
 def train(
-    recipe: str = "Muon", iterations: int = ITERATIONS, *, seed: int = 0, keep: str | Path | None = None
-) -> tuple[WordGPT, training.History]:
-    """The model, frozen, and its history. Watched: accuracy on unseen tasks after EVERY iterations, as `progress`."""
+    model: WordGPT, iterations: int = ITERATIONS, *, recipe: str = "Muon", seed: int = 0, **fit
+) -> training.History:
+    """Train a model in place, frozen or not. Watched: `progress` after each EVERY iterations; `fit`: `keep`."""
     if recipe not in RECIPES:
         raise ValueError(f"recipe: expected one of {'; '.join(RECIPES)}, got {recipe!r}.")
-    return fit(WordGPT(toy_language.VOCABULARY, seed=seed), recipe, iterations, seed=seed, keep=keep)
-
-
-def fit(
-    model: WordGPT, recipe: str, iterations: int, *, seed: int, keep: str | Path | None
-) -> tuple[WordGPT, training.History]:
-    """As `train`, of a model of one's own."""
-    history = training.fit(
+    model.requires_grad_(True)
+    return training.fit(
         model,
         lambda s: loss(model, sequences(s), other_words="labels only" not in recipe),
         optimizer(model, recipe),
@@ -125,9 +120,8 @@ def fit(
         seed=seed,
         schedule=warm_then_down,
         watch=lambda t: progress(model) if t % EVERY == 0 else None,
-        keep=keep,
+        **fit,
     )
-    return frozen(model), history
 
 
 def progress(model: WordGPT) -> list[float]:
@@ -169,9 +163,8 @@ def load(seed: int = 0, *, folder: str | Path = FOLDER) -> WordGPT:
     """
     if seed not in SEEDS:
         raise ValueError(f"seed: expected one of {SEEDS}, got {seed!r}.")
-    model = WordGPT(toy_language.VOCABULARY)
-    model.load_state_dict(_read(Path(folder) / f"word_gpts_{seed}.pt"))
-    return frozen(model)
+    file = Path(folder) / f"word_gpts_{seed}.pt"
+    return frozen(kept.fill(untrained(), kept.read(file, REMEDY), file, REMEDY))
 
 
 def curves(recipe: str = "Muon", seed: int = 0, *, folder: str | Path = FOLDER) -> tuple[Tensor, Tensor]:
@@ -181,10 +174,10 @@ def curves(recipe: str = "Muon", seed: int = 0, *, folder: str | Path = FOLDER) 
     >>> accuracies.shape, losses.shape
     (torch.Size([41, 2]), torch.Size([40]))
     """
-    kept = _read(Path(folder) / "word_gpts_curves.pt")
-    if f"{recipe} {seed}" not in kept:
-        raise ValueError(f"recipe, seed: expected one of {'; '.join(kept)}, got {recipe} {seed}.")
-    return kept[f"{recipe} {seed}"]
+    names = [f"{each} {i}" for each, i in product(RECIPES, SEEDS)]
+    if f"{recipe} {seed}" not in names:
+        raise ValueError(f"recipe, seed: expected one of {'; '.join(names)}, got {recipe} {seed}.")
+    return kept.read(Path(folder) / "word_gpts_curves.pt", REMEDY, holds=names)[f"{recipe} {seed}"]
 
 
 def frozen(model: WordGPT) -> WordGPT:
@@ -192,28 +185,26 @@ def frozen(model: WordGPT) -> WordGPT:
     return model.eval().requires_grad_(False)
 
 
-def _read(file: Path):
-    if not file.exists():
-        raise FileNotFoundError(f"there is no {file}: `python -m helpers.trained.word_gpts` makes it.")
-    return torch.load(file, weights_only=True)
-
-
-def main(folder: Path = FOLDER, iterations: int = ITERATIONS) -> None:
-    """Do all runs; write the three models and all curves. A run that was stopped goes on."""
+def main(folder: str | Path = FOLDER) -> None:
+    """Do all runs; write the three models and all curves."""
     torch.set_num_threads(1)
-    kept = {}
+    folder, curves = Path(folder), {}
     for recipe, seed in product(RECIPES, SEEDS):
-        start, run = time.process_time(), folder / f"word_gpts_{recipe}_{seed}.run"
-        model, history = train(recipe, iterations, seed=seed, keep=run)
-        kept[f"{recipe} {seed}"] = torch.tensor(history.watched), history.losses.reshape(-1, EVERY).mean(1)
+        start, model = time.process_time(), untrained(seed)
+        history = train(model, ITERATIONS, recipe=recipe, seed=seed, keep=folder / f"word_gpts_{recipe}_{seed}.run")
+        curves[f"{recipe} {seed}"] = curve(history)
         if recipe == "Muon":
-            torch.save(model.state_dict(), folder / f"word_gpts_{seed}.pt")
+            kept.write(folder / f"word_gpts_{seed}.pt", model.state_dict())
         seen = ", ".join(f"{right:.3f}" for right in history.watched[-1])
         print(f"{recipe}, seed {seed}: {seen}, {time.process_time() - start:.0f} s of CPU", flush=True)
-    torch.save(kept, folder / "word_gpts_curves.pt")
-    for run in folder.glob("word_gpts_*.run"):
-        run.unlink()
+    kept.write(folder / "word_gpts_curves.pt", curves)
+    kept.clear(folder, "word_gpts_*.run")
+
+
+def curve(history: training.History) -> tuple[Tensor, Tensor]:
+    """What is kept of a training, as `curves`: what was watched, and the losses as means of EVERY."""
+    return torch.tensor(history.watched), history.losses.reshape(-1, EVERY).mean(1)
 
 
 if __name__ == "__main__":
-    main()
+    shell.script(main, FOLDER)

@@ -299,7 +299,7 @@ def test_the_gpt_is_no_better_on_the_tasks_of_its_training(notebook):
 def test_the_tasks_said_to_be_of_its_training_are(notebook, monkeypatch):
     seeds, draw = [], regression_gpts.prompts
     monkeypatch.setattr(regression_gpts, "prompts", lambda B, seed: seeds.append(seed) or draw(B, seed))
-    regression_gpts.train(3)
+    regression_gpts.train(regression_gpts.untrained(), 3)
     assert seeds == [int(np.random.SeedSequence([0, t]).generate_state(1)[0]) for t in range(3)]
     last, coordinates = draw(regression_gpts.BATCH, notebook.namespace["seeds"][-1])
     assert torch.equal(notebook.namespace["seen"][-13:], last.W[coordinates == 5].double())

@@ -320,27 +320,6 @@ def test_a_film_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert all(torch.equal(resumed["weights"][name], W) for name, W in undisturbed["weights"].items())
 
 
-def test_both_scripts_write_what_load_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(induction_runs, "FOLDER", tmp_path)
-    for runs in (induction_runs, copying_runs):
-        monkeypatch.setattr(runs, "ITERATIONS", 20)
-        monkeypatch.setattr(runs, "AT", [0, 20])
-    monkeypatch.setattr(copying_runs, "FILE", tmp_path / "copying_runs.pt")
-    monkeypatch.setattr(copying_runs, "OTHERS", {"B": [16]})
-    monkeypatch.setattr(copying_runs, "USUAL", copying_runs.USUAL | {"B": 32})
-    (tmp_path / "runs").mkdir()
-    induction_runs.main(tmp_path / "runs")
-    copying_runs.main(tmp_path / "runs")
-    assert induction_runs.load(2, folder=tmp_path)[2].frame(-1).attention.shape == (2, 4, 32, 32)
-    assert copying_runs.load(1, file=tmp_path / "copying_runs.pt").at == [0, 20]
-    assert copying_runs.other_settings(file=tmp_path / "copying_runs.pt")["B = 16"].shape == (3, 1)
-    before = torch.load(tmp_path / "copying_runs.pt", weights_only=True)
-    monkeypatch.setattr(training._Run, "save", lambda self: pytest.fail("finished runs are read back, not trained"))
-    copying_runs.main(tmp_path / "runs")
-    after = torch.load(tmp_path / "copying_runs.pt", weights_only=True)
-    assert all(torch.equal(before["films"][s]["losses"], after["films"][s]["losses"]) for s in copying_runs.SEEDS)
-
-
 def test_a_film_needs_the_frames_that_were_taken():
     history = training.History(torch.zeros(20), [{"W": torch.zeros(1)}])
     with pytest.raises(ValueError, match="at: expected the 1 iterations that were watched, got 2"):

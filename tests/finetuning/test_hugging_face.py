@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers import metrics
-from helpers.finetuning import hugging_face, sentences
+from helpers.finetuning import hugging_face, projections, real_models, sentences
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 if importlib.util.find_spec("transformers") is None:
@@ -339,7 +339,7 @@ def test_a_prompt_that_is_too_long_is_refused(saved):
 
 def test_a_model_whose_keys_and_values_are_not_known_is_refused(saved):
     with pytest.raises(ValueError, match="model: no key and value projections found in a phi3: expected k_proj"):
-        hugging_face.key_value_weights(hugging_face.load(saved("phi3"))[0])
+        projections.key_value_weights(hugging_face.load(saved("phi3"))[0])
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "no/folder/at/all"])
@@ -351,6 +351,69 @@ def test_offline_it_says_what_is_missing_and_reaches_for_nothing(name, tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=rf"model: {name} was not found whole on this machine\. To fetch it"):
         hugging_face.load(name)
+
+
+TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+TEXT |= {"intermediate_size": 32, "head_dim": 8, "max_position_embeddings": 256, "pad_token_id": 0}
+SEES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+SEES |= {"image_size": 28, "patch_size": 14}
+
+
+def of_several_parts(kind, V):
+    """A model that reads pictures, too: its configuration has one for the text in it. Random weights."""
+    config = transformers.CONFIG_MAPPING[kind](text_config=TEXT | {"vocab_size": V}, vision_config=SEES)
+    config._attn_implementation = "eager"
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    return model.float().eval().requires_grad_(False)
+
+
+def test_where_text_is_one_part_of_several_that_part_is_read_and_trained(saved):
+    """Held against the text part alone, as a model of its own."""
+    tokenizer = hugging_face.load(saved("llama"))[1]
+    both = of_several_parts("gemma3", len(tokenizer))
+    assert not hasattr(both.config, "num_hidden_layers")
+    with torch.random.fork_rng():
+        alone = transformers.Gemma3ForCausalLM(copy.deepcopy(both.config.text_config)).eval().requires_grad_(False)
+    alone.model.load_state_dict(both.model.language_model.state_dict())
+    alone.lm_head.load_state_dict(both.lm_head.state_dict())
+    alone.set_attn_implementation("eager")
+    seen = []
+    for model in (both, alone):
+        with hugging_face.temporarily_finetuned(model, tokenizer, DEMOS, lr=0.5) as heard:
+            ft = hugging_face.ask(model, tokenizer, QUERIES[:3], LABELS)
+        icl = hugging_face.ask(model, tokenizer, QUERIES[:3], LABELS, DEMOS)
+        seen.append((ft.updates, icl.updates, icl.queries, heard.inputs))
+    assert all(metrics.max_gap(a, b) < 1e-5 for a, b in zip(*seen, strict=True))
+    assert metrics.max_gap(seen[0][0], seen[0][1]) > WRONG
+
+
+@pytest.mark.parametrize(
+    "kind, said",
+    [
+        ("got_ocr2", None),
+        ("gemma4", "model: the layers of a gemma4_text make queries of different sizes, 16 and 1024"),
+        ("fuyu", "model: no key and value projections found in a persimmon"),
+        ("qwen3_5", "model: no key and value projections found in a qwen3_5"),
+    ],
+)
+def test_other_models_of_several_parts_are_read_or_refused_in_words(kind, said, saved):
+    tokenizer = hugging_face.load(saved("llama"))[1]
+    model = of_several_parts(kind, len(tokenizer))
+    if said:
+        with pytest.raises(ValueError, match=said):
+            real_models.compare(model, tokenizer, sentences.sentiment())
+    else:
+        assert len(projections.query_projections(model)) == len(projections.attention_outputs(model)) == 2
+        assert hugging_face.ask(model, tokenizer, QUERIES[:1], LABELS).updates.shape == (1, 2, 16)
+
+
+def test_a_model_that_does_not_say_how_many_layers_it_has_is_refused_in_words(saved):
+    model = hugging_face.load(saved("llama"))[0]
+    model.config = transformers.PreTrainedConfig()
+    with pytest.raises(ValueError, match="model: the configuration of a .* does not say how many layers read text"):
+        projections.query_projections(model)
 
 
 def test_a_folder_without_a_model_is_said_to_have_none(tmp_path):

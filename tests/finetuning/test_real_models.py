@@ -2,8 +2,15 @@
 
 import copy
 import importlib.util
+import io
 import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -14,7 +21,7 @@ if importlib.util.find_spec("transformers") is None:
 import tokenizers.processors
 from test_hugging_face import saved  # noqa: F401 - a fixture
 
-from helpers.finetuning import hugging_face, real_models, sentences
+from helpers.finetuning import hugging_face, one_set, real_models, sentences
 from helpers.finetuning.hugging_face import Reading
 
 EXAMPLES = sentences.sentiment()[:14]
@@ -115,15 +122,15 @@ OPTIONS = {"k": 4, "rates": RATES, "sets": 3, "seed": 5}
 
 
 def test_what_was_stopped_goes_on_where_it_was(loaded, tmp_path, monkeypatch, found):
-    keep, done, one_set = tmp_path / "kept.pt", [], real_models._one_set
+    keep, done, measure = tmp_path / "kept.pt", [], one_set.measure
 
     def stopped(*arguments):
         if len(done) == 2:
             raise RuntimeError("stopped")
         done.append(1)
-        return one_set(*arguments)
+        return measure(*arguments)
 
-    monkeypatch.setattr(real_models, "_one_set", stopped)
+    monkeypatch.setattr(one_set, "measure", stopped)
     with pytest.raises(RuntimeError, match="stopped"):
         real_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
     done.pop()
@@ -138,14 +145,14 @@ def test_whoever_is_stopped_while_saving_still_has_what_was_saved_before(loaded,
     keep, save = tmp_path / "kept.pt", torch.save
 
     def stopped(what, file):
-        if len(what["done"]) == 2:
+        if len(what["now"]["done"]) == 2:
             raise RuntimeError("stopped")
         save(what, file)
 
     monkeypatch.setattr(torch, "save", stopped)
-    with pytest.raises(RuntimeError, match="stopped"):
+    with pytest.raises(OSError, match="keep: .*kept.pt cannot be written: stopped"):
         real_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
-    assert len(torch.load(keep, weights_only=True)["done"]) == 1
+    assert len(torch.load(keep, weights_only=True)["now"]["done"]) == 1
 
 
 @pytest.fixture(scope="module")
@@ -160,21 +167,21 @@ def kept(loaded, tmp_path_factory):
     [({"k": 3}, "k, tokens"), ({"rates": (0.1,)}, "rates"), ({"seed": 6}, "seed, tokens"), ({"queries": 3}, "queries")],
 )
 def test_a_file_of_another_comparison_is_not_gone_on_from(other, differs, loaded, kept):
-    with pytest.raises(ValueError, match=rf"keep: .*kept.pt holds another comparison \({differs} differ\)"):
+    with pytest.raises(ValueError, match=rf"keep: .*kept.pt holds another comparison \(it differs in {differs}\)"):
         real_models.compare(*loaded, EXAMPLES, **OPTIONS | other, keep=kept)
 
 
 def test_a_file_of_other_examples_weights_or_wording_is_not_gone_on_from(loaded, kept, monkeypatch):
     model, tokenizer = loaded
-    with pytest.raises(ValueError, match=r"\(examples, tokens differ\)"):
+    with pytest.raises(ValueError, match=r"\(it differs in examples, tokens\)"):
         real_models.compare(model, tokenizer, EXAMPLES[1:], **OPTIONS, keep=kept)
     other = copy.deepcopy(model)
     matrix = next(W for W in other.parameters() if W.ndim == 2)
     matrix.copy_(matrix.flip(0))  # of the same sum
-    with pytest.raises(ValueError, match=r"\(weights differ\)"):
+    with pytest.raises(ValueError, match=r"\(it differs in weights\)"):
         real_models.compare(other, tokenizer, EXAMPLES, **OPTIONS, keep=kept)
     monkeypatch.setattr(hugging_face, "TEMPLATE", "Label: {text} Sentence:")
-    with pytest.raises(ValueError, match=r"\(tokens differ\)"):
+    with pytest.raises(ValueError, match=r"\(it differs in tokens\)"):
         real_models.compare(model, tokenizer, EXAMPLES, **OPTIONS, keep=kept)
 
 
@@ -182,7 +189,7 @@ def test_a_file_of_other_examples_weights_or_wording_is_not_gone_on_from(loaded,
 def test_a_file_that_holds_no_comparison_is_said_to_hold_none(content, loaded, tmp_path):
     keep = tmp_path / "other.pt"
     keep.write_bytes(content) if content is not None else torch.save({"run": 1}, keep)
-    with pytest.raises(ValueError, match="keep: .*other.pt holds no comparison"):
+    with pytest.raises(ValueError, match="keep: .*other.pt (holds something else|is not all there)"):
         real_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=keep)
     with pytest.raises(FileNotFoundError, match="keep: there is no folder .*nowhere: make it first"):
         real_models.compare(*loaded, EXAMPLES, **OPTIONS, keep=tmp_path / "nowhere" / "kept.pt")
@@ -231,7 +238,7 @@ def test_a_token_that_begins_texts_stands_before_the_first_demonstration(loaded)
     icl = hugging_face.ask(model, tokenizer, queries[:2], ["Negative", "Positive"], demos)
     spans = [slice(span.start + 1, span.stop + 1) for span in spans_of(tokenizer, demos, added=1)]
     by_hand = [[icl.scores[q][1].sum(0)[span].mean() for span in spans] for q in range(2)]
-    assert torch.allclose(real_models._listened(tokenizer, demos, icl)[:, 1], torch.tensor(by_hand), atol=1e-4)
+    assert torch.allclose(one_set.listened(tokenizer, demos, icl)[:, 1], torch.tensor(by_hand), atol=1e-4)
 
 
 def test_a_model_that_reads_a_window_only_is_refused(saved):  # noqa: F811
@@ -256,7 +263,7 @@ def test_own_tokens_are_those_at_the_end_that_both_prompts_share():
         ([0, 7, 8, 9], [0, 7, 8, 5, 1, 8, 9]),  # a token of its own begins each text
         ([1, 8, 9], [7, 8, 5, 1, 8, 9]),  # none does: all of the query is at the end of both, but for its first token
     ):
-        ((few, tuned, alone),) = real_models.Readings(reading(zsl), reading(zsl), reading(icl)).scores()
+        ((few, tuned, alone),) = one_set.Readings(reading(zsl), reading(zsl), reading(icl)).scores()
         assert few.tolist() == [[[len(icl) - 2.0, len(icl) - 1.0]]]
         assert tuned.tolist() == alone.tolist() == [[[len(zsl) - 2.0, len(zsl) - 1.0]]]
 
@@ -301,6 +308,39 @@ def test_the_command_prints_a_table_and_its_twin_with_random_weights(saved, tmp_
     assert sorted(file.name for file in tmp_path.iterdir()) == ["kept", "kept untrained", "mine.jsonl"]
 
 
+BASIC = ["--k", "4", "--sets", "2", "--queries", "2", "--rates", "0.1"]
+
+
+def said_by(arguments, monkeypatch, encoding="utf-8"):
+    """The status of a command, and its lines on both streams, on a console of this encoding."""
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding=encoding) for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    try:
+        real_models.main(arguments)
+        status = 0
+    except SystemExit as stop:
+        status = stop.code
+    for stream in streams.values():
+        stream.flush()
+    return status, *(stream.buffer.getvalue().decode(encoding).splitlines() for stream in streams.values())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "cp437", "ascii"])
+def test_the_table_is_printed_whatever_the_console_knows(encoding, saved, monkeypatch):  # noqa: F811
+    status, out, _ = said_by(["--model", str(saved("gpt2")), *BASIC], monkeypatch, encoding)
+    (line,) = [line for line in out if "centred" in line and not line.startswith("SimAM, ")]
+    assert status == 0 and line.startswith("SimAM Δ, " if encoding == "utf-8" else "SimAM ?, ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "cp437", "ascii"])
+def test_help_is_printed_whatever_the_console_knows(encoding):
+    command = [sys.executable, "-m", "helpers.finetuning.real_models", "--help"]
+    around = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(real_models.__file__).parents[2])}
+    done = subprocess.run(command, env=around, capture_output=True)
+    assert done.returncode == 0 and b"--keep" in done.stdout and not done.stderr
+
+
 @pytest.mark.parametrize(
     "given, message",
     [
@@ -308,12 +348,93 @@ def test_the_command_prints_a_table_and_its_twin_with_random_weights(saved, tmp_
         (["--model", "no/model"], "model: no/model was not found whole on this machine."),
         (["--k", "64"], "k: expected fewer than the 64 examples, got 64"),
         (["--k", "1"], "k: expected"),
+        (["--k", "four"], "argument --k: invalid int value: 'four'"),
+        (["--rates", "nan"], "rates: expected one finite number"),
+        (["--seed", "-1"], "seed: expected a whole number of at least 0"),
         (["--sets", "1"], "sets: expected"),
         (["--k", "40"], "k: a prompt has"),
+        (["--what"], "unrecognized arguments: --what"),
+        (["--keep", "/no/such/folder/kept.pt"], "keep: there is no folder /no/such/folder: make it first"),
+        (["--keep", "/proc/kept.pt"], "keep: /proc/kept.pt cannot be written: "),
+        (["--keep", "."], "keep: . is a folder: name a file."),
     ],
 )
-def test_the_command_says_what_is_wrong_in_one_line(given, message, saved, capsys):  # noqa: F811
-    with pytest.raises(SystemExit):
-        real_models.main(["--model", str(saved("gpt2")), *given])
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.startswith(f"python -m helpers.finetuning.real_models: error: {message}")
+def test_the_command_says_what_is_wrong_in_one_line(given, message, saved, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(one_set, "measure", None)
+    status, out, said = said_by(["--model", str(saved("gpt2")), *given], monkeypatch)
+    said = [line for line in said if "Loading" not in line and line]
+    assert status == 2 and not out and len(said) == 1
+    assert said[0].startswith(f"python -m helpers.finetuning.real_models: error: {message}")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is not all there (0 bytes, cut off or damaged): delete it or use a new name."),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is only a pointer of Git LFS"),
+        (b"my notes", "holds something else, not plain values: delete it or use a new name."),
+    ],
+    ids=["empty", "pointer", "notes"],
+)
+def test_a_file_to_keep_that_is_damaged_is_named_in_one_line(content, message, saved, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "kept").write_bytes(content)
+    options = ["--model", str(saved("gpt2")), *BASIC, "--keep", str(tmp_path / "kept")]
+    status, _, said = said_by(options, monkeypatch)
+    assert status == 2 and f"error: keep: {tmp_path / 'kept'} {message}" in said[-1]
+    assert (tmp_path / "kept").read_bytes() == content
+
+
+@pytest.mark.parametrize("keep, how", [(True, "the same command goes on from there."), (False, "with --keep FILE")])
+def test_whoever_stops_the_command_is_told_how_to_go_on(keep, how, saved, tmp_path, monkeypatch):  # noqa: F811
+    options = ["--model", str(saved("gpt2")), *BASIC, *(["--keep", str(tmp_path / "kept")] if keep else [])]
+    expected, measure, calls = said_by(options[:10], monkeypatch)[1], one_set.measure, []
+
+    def stops(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_set, "measure", stops)
+        status, out, said = said_by(options, patch)
+    assert status == 130 and not out and how in said[-1] and not any("Traceback" in line for line in said)
+    assert said_by(options, monkeypatch)[1] == expected
+
+
+def test_a_warning_of_the_data_is_one_line(saved, tmp_path, monkeypatch):  # noqa: F811
+    rows = [*EXAMPLES, EXAMPLES[0]._replace(label="POSITIVE")]
+    (tmp_path / "mine.jsonl").write_text("\n".join(json.dumps(example._asdict()) for example in rows))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        options = ["--model", str(saved("gpt2")), *BASIC, "--data", str(tmp_path / "mine.jsonl")]
+        status, _, said = said_by(options, monkeypatch)
+    notes = [line for line in said if "mine.jsonl" in line]
+    assert len(notes) == 2 and all(line.startswith(f"{real_models.COMMAND}: note: ") for line in notes)
+
+
+@pytest.mark.parametrize("rates", [np.logspace(-2, -1, 2), list(np.logspace(-2, -1, 2)), torch.tensor([0.01, 0.1])])
+def test_rates_of_any_kind_are_kept_as_numbers(rates, loaded, tmp_path):
+    options = {"k": np.int64(4), "sets": 2, "queries": np.int32(2), "rates": rates, "keep": tmp_path / "kept.pt"}
+    first, again = (real_models.compare(*loaded, EXAMPLES, **options) for _ in range(2))
+    assert torch.equal(first.ft, again.ft) and all(type(lr) is float for lr in first.rates)
+
+
+@pytest.fixture
+def unusual_torch():
+    """float64 by default, new tensors without data, no gradients, other threads."""
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_grad_enabled(False)
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device("cpu")
+    torch.set_grad_enabled(True)
+
+
+def test_torchs_global_state_changes_nothing(saved, found, loaded, unusual_torch):  # noqa: F811
+    again = real_models.compare(*loaded, EXAMPLES, k=4, rates=RATES, sets=3, seed=5)
+    assert torch.equal(again.ft, found.ft)
+    assert all(torch.allclose(again.alike[name], found.alike[name], atol=1e-5) for name in found.alike)
+    twin = hugging_face.untrained(loaded[0])
+    assert {(W.dtype, W.device.type) for W in twin.parameters()} == {(torch.float32, "cpu")}

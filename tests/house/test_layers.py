@@ -11,6 +11,9 @@ ROAD = ("tasks", "attention", "constructions", "learners", "metrics", "probes", 
 MAY_IMPORT = {
     "checks": set(),
     "progress": set(),
+    "kept": set(),
+    "shell": set(),
+    "usual": set(),
     "plotting": set(),
     "picture": {"plotting"},
     "widgets": {"picture"},
@@ -20,11 +23,11 @@ MAY_IMPORT = {
     "constructions": {"checks", "attention", "learners", "tasks"},
     "metrics": {"learners"},
     "probes": {"checks", "learners", "tasks"},
-    "training": {"checks", "progress"},
+    "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks"},
-    "finetuning": {"checks", "models", "theory"},
-    "trained": {"checks", "finetuning", "models", "tasks", "theory", "training"},
+    "finetuning": {"checks", "kept", "models", "progress", "shell", "theory", "usual"},
+    "trained": {"checks", "finetuning", "kept", "models", "shell", "tasks", "theory", "training", "usual"},
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves

@@ -1,7 +1,6 @@
 """The small GPT: no token reads a later one, one pass is many prompts, and its checkpoint is what it says it is."""
 
 import math
-import pickle
 
 import pytest
 import torch
@@ -184,27 +183,6 @@ def test_the_training_loss_is_the_error_over_d_of_all_predictions():
         assert abs(regression_gpts.loss(model, seed=6).item() / total - 1) < 1e-5
 
 
-def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path, monkeypatch):
-    whole, history = regression_gpts.train(6)
-    calls, loss = [], regression_gpts.loss
-
-    def fails_at_the_fourth(model, seed):
-        calls.append(seed)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return loss(model, seed)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(regression_gpts, "loss", fails_at_the_fourth)
-        regression_gpts.train(6, keep=tmp_path / "run")
-    resumed, its_history = regression_gpts.train(6, keep=tmp_path / "run")
-    other, _ = regression_gpts.train(6, seed=1)
-    weights = [model.state_dict() for model in (whole, resumed, other)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert torch.equal(history.losses, its_history.losses)
-    assert not torch.equal(weights[0]["embed.weight"], weights[2]["embed.weight"])
-
-
 def test_the_checkpoint_is_small_safe_and_frozen():
     model = regression_gpts.load()
     assert regression_gpts.FILE.stat().st_size <= 1_000_000
@@ -213,32 +191,6 @@ def test_the_checkpoint_is_small_safe_and_frozen():
     assert all(W.dtype == torch.float64 and W.isfinite().all() for W in model.parameters())
     saved = torch.load(regression_gpts.FILE, weights_only=True)
     assert all(type(W) is torch.Tensor and W.dtype == torch.float32 for W in saved.values())
-
-
-class _Harmful:
-    def __reduce__(self):
-        return print, ("a file ran code",)
-
-
-def test_a_file_that_runs_code_is_not_loaded(tmp_path, capsys):
-    torch.save({"embed.weight": _Harmful()}, tmp_path / "harmful.pt")
-    with pytest.raises(pickle.UnpicklingError):
-        regression_gpts.load(tmp_path / "harmful.pt")
-    assert not capsys.readouterr().out
-
-
-def test_what_is_saved_is_what_is_loaded(tmp_path):
-    model = regression_gpts.frozen(RegressionGPT(5, longest=12, seed=8))
-    regression_gpts.save(model, tmp_path / "gpt.pt")
-    loaded = regression_gpts.load(tmp_path / "gpt.pt").state_dict()
-    assert all(torch.equal(W, loaded[name]) for name, W in model.state_dict().items())
-
-
-def test_a_missing_file_is_said_in_words(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"there is no .*: `python -m helpers.trained.regression_gpts` makes it"
-    ):
-        regression_gpts.load(tmp_path / "none.pt")
 
 
 def test_the_learning_rate_rises_then_falls():

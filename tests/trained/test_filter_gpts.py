@@ -100,23 +100,8 @@ def test_at_the_end_unseen_tasks_are_tried():
     assert torch.allclose(filter_gpts.load("none", 0)[2], shares, atol=0.02)  # as it was written down
 
 
-def test_the_script_writes_one_file_and_cleans_up(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(word_gpts, "EVERY", 1)
-    monkeypatch.setattr(word_gpts, "progress", lambda model: [0.5, 0.25])
-    monkeypatch.setattr(filter_gpts, "tried", lambda model: torch.zeros(2, 256, 3))
-    filter_gpts.main(tmp_path, iterations=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["filter_gpts.pt"]
-    assert capsys.readouterr().out.count("s of CPU") == 12
-    accuracies, losses, shares = filter_gpts.load("4 taps, learned", 2, folder=tmp_path)
-    assert accuracies.shape == (3, 2) and losses.shape == (2,) and shares.shape == (2, 256, 3)
-    again = filter_gpts.train("4 taps, learned", 2, seed=2)[1]
-    assert torch.equal(losses, again.losses)
-
-
-def test_what_there_is_not_is_refused(tmp_path):
+def test_what_there_is_not_is_refused():
     with pytest.raises(ValueError, match="kind: expected one of MoAttn, β = 0.5; .*, got 'MoAttn'"):
         filter_gpts.with_filter(small(), "MoAttn")
     with pytest.raises(ValueError, match="kind, seed: expected one of none 0; .*, got none 3"):
         filter_gpts.load("none", 3)
-    with pytest.raises(FileNotFoundError, match="no .*filter_gpts.pt: `python -m helpers.trained.filter_gpts`"):
-        filter_gpts.load("none", folder=tmp_path)

@@ -1,5 +1,6 @@
 """The GPT of the toy language: it learns from demonstrations, its untrained twins do not, and its files are safe."""
 
+import itertools
 import math
 
 import pytest
@@ -140,39 +141,12 @@ def test_muon_takes_the_matrices_of_the_core_and_adamw_all_else():
     )
 
 
-def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path, monkeypatch):
-    whole, history = word_gpts.train(iterations=4)
-    calls, loss = [], word_gpts.loss
-
-    def fails_at_the_third(*args, **named):
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return loss(*args, **named)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(word_gpts, "loss", fails_at_the_third)
-        word_gpts.train(iterations=4, keep=tmp_path / "run")
-    resumed, its_history = word_gpts.train(iterations=4, keep=tmp_path / "run")
-    assert all(torch.equal(W, resumed.state_dict()[name]) for name, W in whole.state_dict().items())
-    assert torch.equal(history.losses, its_history.losses) and history.watched == its_history.watched
-    other, _ = word_gpts.train("AdamW", iterations=4)
-    assert not torch.equal(whole.embed.weight, other.embed.weight)
-
-
-def test_the_script_writes_models_and_curves_and_cleans_up(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(word_gpts, "EVERY", 1)
-    monkeypatch.setattr(word_gpts, "progress", lambda model: [0.5, 0.25])
-    word_gpts.main(tmp_path, iterations=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == [
-        *(f"word_gpts_{seed}.pt" for seed in (0, 1, 2)),
-        "word_gpts_curves.pt",
-    ]
-    assert capsys.readouterr().out.count("s of CPU") == 9
-    again, _ = word_gpts.train(iterations=2, seed=1)
-    assert torch.equal(word_gpts.load(1, folder=tmp_path).embed.weight, again.embed.weight)
-    accuracies, losses = word_gpts.curves("AdamW", folder=tmp_path)
-    assert accuracies.shape == (3, 2) and losses.shape == (2,)
+def test_another_recipe_trains_otherwise():
+    models = {recipe: word_gpts.untrained() for recipe in word_gpts.RECIPES}
+    for recipe, model in models.items():
+        word_gpts.train(model, 3, recipe=recipe)
+    weights = [model.core.blocks[0].W_QKV.weight for model in models.values()]
+    assert not any(torch.equal(*pair) for pair in itertools.combinations(weights, 2))
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -270,18 +244,13 @@ def test_the_files_are_small_and_safe():
     "call, message",
     [
         (lambda: word_gpts.load(3), r"seed: expected one of \(0, 1, 2\), got 3"),
-        (lambda: word_gpts.train("SGD"), "recipe: expected one of Muon; .*, got 'SGD'"),
+        (lambda: word_gpts.train(word_gpts.untrained(), recipe="SGD"), "recipe: expected one of Muon; .*, got 'SGD'"),
         (lambda: word_gpts.curves("SGD"), "recipe, seed: expected one of Muon 0; .*, got SGD 0"),
     ],
 )
 def test_what_there_is_not_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_a_missing_file_is_said_in_words(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no .*_0.pt: `python -m helpers.trained.word_gpts` makes it"):
-        word_gpts.load(0, folder=tmp_path)
 
 
 def test_a_guess_is_as_good_as_chance_says():

@@ -1,0 +1,175 @@
+"""Files that are kept: plain values, written whole or not at all, and one reader that says in words what is wrong.
+
+A file holds what `torch.save` makes of numbers, text, tensors, and lists, tuples and dicts of these; reading it runs no
+code that it may bring along.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PLAIN = (type(None), bool, int, float, complex, str, torch.dtype, torch.device)
+POINTER = b"version https://git-lfs"  # what Git LFS leaves where it was not asked for the file itself
+
+
+def plain(name: str, value: Any) -> Any:
+    """A copy in plain types: numpy's numbers become Python's, its arrays tensors. What is left is refused by its place.
+
+    >>> plain("run", {"rates": [np.float64(0.5)]})
+    {'rates': [0.5]}
+    >>> plain("watched", [1, {"model": nn.Linear(1, 1)}])
+    Traceback (most recent call last):
+    TypeError: watched[1]['model']: a Linear cannot be kept, only numbers, text, tensors, and lists or dicts of these.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        value = torch.from_numpy(value)
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {plain(f"{name}: a key", key): plain(f"{name}[{key!r}]", part) for key, part in value.items()}
+    if type(value) in (list, tuple, torch.Size):
+        each = [plain(f"{name}[{i}]", part) for i, part in enumerate(value)]
+        return each if type(value) is list else tuple(each)
+    for kind in (str, int, float):  # derived from one, as an enum is
+        if isinstance(value, kind):
+            return kind(value)
+    what = type(value).__name__
+    raise TypeError(f"{name}: a {what} cannot be kept, only numbers, text, tensors, and lists or dicts of these.")
+
+
+def write(file: str | Path, content: Any, *, door: str = "file") -> None:
+    """Written beside the file and moved over it, so that there is always a whole one; `door` names it in errors."""
+    file = Path(file)
+    beside = _written_beside(file, plain(file.name, content), door)
+    os.replace(beside, file)
+    for old in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
+        if old.stat().st_mtime < time.time() - 60:  # of a run that was killed while it wrote
+            old.unlink()
+
+
+def _written_beside(file: Path, content: Any, door: str) -> Path:
+    beside = file.with_name(f"{file.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as out:
+            torch.save(content, out)
+            out.flush()
+            os.fsync(out.fileno())
+    except BaseException as error:
+        if os.path.exists(beside):
+            beside.unlink()
+        if isinstance(error, (OSError, RuntimeError)):  # torch's own writer turns the first into the second
+            raise OSError(f"{door}: {file} cannot be written: {first_line(error)}.") from error
+        raise
+    return beside
+
+
+def clear(folder: str | Path, pattern: str) -> None:
+    """Away with what was kept on the way, when all is done."""
+    for file in Path(folder).glob(pattern):
+        file.unlink()
+
+
+def read(file: str | Path, remedy: str, *, holds: Collection = (), door: str = "file") -> Any:
+    """What `write` wrote; in words, with the file and the remedy, if it is not there, not all there, or something else.
+
+    `holds` are names that must be among its own.
+    """
+    file = Path(file)
+    if not os.path.exists(file):
+        raise FileNotFoundError(f"{door}: there is no {file}: {remedy}")
+    if file.is_dir():
+        raise ValueError(f"{door}: {file} is a folder: name a file.")
+    with open(file, "rb") as there:
+        begins = there.read(len(POINTER))
+    if begins == POINTER:
+        raise ValueError(f"{door}: {file} is only a pointer of Git LFS: `git lfs pull` fetches the file. Or {remedy}")
+    if not begins or begins.startswith(b"PK") and _cut(file):
+        raise ValueError(f"{door}: {file} is not all there ({file.stat().st_size} bytes, cut off or damaged): {remedy}")
+    try:
+        content = torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever a file of another kind makes torch stumble over; pickled code is not run
+        raise ValueError(f"{door}: {file} holds something else, not plain values: {remedy}") from error
+    if holds and not (isinstance(content, dict) and set(holds) <= set(content)):
+        raise ValueError(f"{door}: {file} holds something else, not {', '.join(map(str, holds))}: {remedy}")
+    return content
+
+
+def _cut(file: Path) -> bool:
+    """The parts of the archive that torch writes are not as they were written."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return True
+
+
+def fill(model: nn.Module, weights: Any, file: str | Path, remedy: str) -> nn.Module:
+    """The model with these weights, which were read from a file."""
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"file: {file} holds weights of something else: {remedy}") from error
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line.
+
+    >>> first_line(ValueError("k: too many.\\nDetails follow.")), first_line(KeyError())
+    ('k: too many', 'KeyError')
+    """
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return next(iter(said.splitlines()), type(error).__name__).rstrip(".")
+
+
+class Kept:
+    """The file that a long computation is kept in on the way, so that the same call goes on from there.
+
+    `what` it is ("run"), and of what: the values that must be the same for the file to be this call's own.
+    """
+
+    REMEDY = "delete it or use a new name."
+
+    def __init__(self, file: str | Path, what: str, of: dict[str, Any]):
+        self.file, self.what, self.of = Path(file), what, plain(what, of)
+        if not self.file.parent.is_dir():
+            raise FileNotFoundError(f"keep: there is no folder {self.file.parent}: make it first, or name another.")
+
+    def read(self) -> dict[str, Any] | None:
+        """What was last kept; None if nothing was yet."""
+        if not os.path.exists(self.file):
+            return None
+        saved = read(self.file, self.REMEDY, holds=("what", "of", "now"), door="keep")
+        if saved["what"] != self.what:
+            raise ValueError(f"keep: {self.file} holds a {saved['what']}, not a {self.what}: {self.REMEDY}")
+        if differs := ", ".join(name for name in self.of if saved["of"].get(name) != self.of[name]):
+            raise ValueError(f"keep: {self.file} holds another {self.what} (it differs in {differs}): {self.REMEDY}")
+        return saved["now"]
+
+    def write(self, **now: Any) -> None:
+        write(self.file, self._content(now), door="keep")
+
+    def tried(self, **now: Any) -> None:
+        """Before the work starts: can this be written here, and read back? The file itself is left as it is."""
+        beside = _written_beside(self.file, self._content(now), "keep")
+        try:
+            read(beside, "that is a mistake of `helpers.kept`.", door="keep")
+        finally:
+            beside.unlink()
+
+    def _content(self, now: dict[str, Any]) -> dict[str, Any]:
+        return {"what": self.what, "of": self.of, "now": plain("keep", now)}
