@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor
 
-from helpers import attention, constructions, learners, metrics, probes, tasks
-from helpers.theory import bayes, candidates, closed_forms, selection
-from helpers.trained import depth_gpts, regression_gpts
+from helpers import learners, metrics, probes, tasks
+from helpers.theory import bayes, candidates, closed_forms, diversity, selection
+from helpers.trained import depth_gpts
 from helpers.verdicts import (
     EXACT,
     MEASURED,
@@ -17,38 +16,13 @@ from helpers.verdicts import (
     REPORTED,
     Bounds,
     Evidence,
-    Number,
     claim,
     identity,
     number,
     over_models_and_prompts,
     over_prompts,
 )
-
-# --- order ------------------------------------------------------------------------------------------------------
-
-ONE_PASS = functools.partial(learners.online_gd, eta=0.1)
-
-
-def causal(layers: int):
-    """A stack of gradient steps by hand in which each token reads those before it only (N = 12, d_x = 5)."""
-    return constructions.learner([constructions.gd_step(0.4, 12, 5)] * layers, attend=attention.causal_linear)
-
-
-def order_prompt(shift: int = 0) -> tasks.Prompt:
-    return tasks.linear_regression(B=20, N=12, d_x=5, seed=1 + shift)
-
-
-def spread(learner, shift: int = 0) -> Number:
-    """The standard deviation of the answers over 60 orders of the context, as a part of their size."""
-    answers = probes.shuffled(learner, order_prompt(shift), shuffles=60)[..., 0]
-    ratio = over_models_and_prompts(answers.var(0)[None], answers.square().mean(0)[None])
-    return _root(ratio)._replace(how="n = 20, 60 orders")
-
-
-def _root(ratio: Number) -> Number:
-    """Of a ratio of mean squares, the ratio of sizes."""
-    return Number(*(max(each, 0.0) ** 0.5 for each in ratio[:3]), ratio.how)
+from helpers.verdicts import black_boxes as boxes
 
 
 @claim(
@@ -58,12 +32,13 @@ def _root(ratio: Number) -> Number:
     paper="sets of examples, as in most of the theory",
 )
 def icl_is_order_free(shift: int = 0):
-    return Evidence(Bounds(spread(regression_gpts.load(), shift), at_most=0.01), control=spread(ONE_PASS, shift))
+    ours, one_pass = (boxes.spread(boxes.orders(each, shift)) for each in (boxes.gpt(), boxes.one_pass))
+    return Evidence(Bounds(ours, at_most=0.01), control=one_pass)
 
 
 @claim(EXACT, "A causal layer by hand does not feel the order of the examples; a stack of two does.")
 def one_causal_layer_is_order_free():
-    return identity(*(probes.order_spread(causal(layers), order_prompt(), shuffles=60) for layers in (1, 2)))
+    return identity(*(boxes.exact_spread(boxes.causal(layers)) for layers in (1, 2)))
 
 
 @claim(
@@ -73,28 +48,9 @@ def one_causal_layer_is_order_free():
     instead="full-batch gradient descent; one pass of SGD does depend on it, and so do two causal GD layers.",
 )
 def order_refutes_gd():
-    full = functools.partial(learners.gd, eta=closed_forms.best_step(12, 5))
-    batch, one_pass, two = (
-        number(probes.order_spread(each, order_prompt(), shuffles=60)) for each in (full, ONE_PASS, causal(2))
-    )
+    learners_by_hand = (boxes.full_batch, boxes.one_pass, boxes.causal(2))
+    batch, one_pass, two = (number(boxes.exact_spread(each)) for each in learners_by_hand)
     return Evidence(Bounds(one_pass, at_most=1e-12), Bounds(batch, at_most=1e-12), control=two)
-
-
-# --- scale ------------------------------------------------------------------------------------------------------
-
-
-def small_prompts(shift: int = 0, B: int = 400) -> tasks.Prompt:
-    return tasks.linear_regression(B, N=10, d_x=4, seed=99 + shift)
-
-
-def _three_gpts(measure) -> Tensor:
-    """What is measured at each prompt, for the GPTs of three layers and three seeds (3, B)."""
-    return torch.stack([measure(depth_gpts.load(3, seed)) for seed in depth_gpts.SEEDS])
-
-
-@functools.cache
-def _errors(c: float, shift: int) -> Tensor:
-    return _three_gpts(lambda gpt: probes.squared_errors(gpt, small_prompts(shift), c))
 
 
 @claim(
@@ -104,8 +60,8 @@ def _errors(c: float, shift: int) -> Tensor:
     paper="trained linear layers do, von Oswald et al. 2023, fig. 2",
 )
 def the_gpt_has_a_fixed_step(shift: int = 0):
-    step = probes.squared_errors(candidates.one_step, small_prompts(shift), c=3.0)
-    return Evidence(Bounds(over_models_and_prompts(_errors(3.0, shift), step), at_least=0.5))
+    step = probes.squared_errors(candidates.one_step, boxes.small_prompts(shift), c=3.0)
+    return Evidence(Bounds(over_models_and_prompts(boxes.errors_at(3.0, shift), step), at_least=0.5))
 
 
 @claim(
@@ -115,19 +71,15 @@ def the_gpt_has_a_fixed_step(shift: int = 0):
     paper="close to least squares at the scale of training, Garg et al. 2022",
 )
 def the_gpt_is_least_squares(shift: int = 0):
-    return Evidence(Bounds(over_models_and_prompts(_errors(3.0, shift), _errors(1.0, shift)), at_most=1.5))
+    at_three, at_one = (boxes.errors_at(c, shift) for c in (3.0, 1.0))
+    return Evidence(Bounds(over_models_and_prompts(at_three, at_one), at_most=1.5))
 
 
 @claim(
     MEASURED, "Its answers are linear in the labels, as those of GD, ridge and least squares are (bend at most 0.01)."
 )
 def the_gpt_is_linear_in_the_labels(shift: int = 0):
-    pairs = [probes.labels_added(depth_gpts.load(3, s), small_prompts(shift), seed=shift) for s in depth_gpts.SEEDS]
-    off, all_of_it = (torch.stack(each).square()[..., 0] for each in zip(*((a - b, b) for a, b in pairs), strict=True))
-    return Evidence(Bounds(_root(over_models_and_prompts(off, all_of_it)), at_most=0.01))
-
-
-# --- a list of tasks --------------------------------------------------------------------------------------------
+    return Evidence(Bounds(boxes.bend(shift), at_most=0.01))
 
 
 @claim(
@@ -148,12 +100,11 @@ def dmmse_is_attention():
     instead="a linear-attention layer does; the best learner for those 64 tasks is some 20 times worse than ridge.",
 )
 def a_few_tasks_are_enough(shift: int = 0):
-    p, eye = tasks.linear_regression(B=500, N=16, d_x=8, noise=0.5, seed=5 + shift), torch.eye(8, dtype=torch.float64)
+    p = tasks.linear_regression(B=500, N=16, d_x=8, noise=0.5, seed=5 + shift)
     lists = [bayes.draw_list(64, 8, seed=100 * (1 + shift) + k) for k in range(30)]
     ridge = (learners.ridge(*p.shown, lam=0.25) - p.y_query).square().mT
-    listed = torch.stack([(bayes.dmmse(*p.shown, W, noise=0.5) - p.y_query).square()[:, 0] for W in lists])
-    matrices = [closed_forms.preconditioner(eye, 16, noise=0.5, prior=W.T @ W / 64) for W in lists]
-    layer = torch.tensor([closed_forms.preconditioned_excess(A, eye, 16, noise=0.5) for A in matrices])
+    listed = torch.stack([diversity.listed_errors(p, W, noise=0.5) for W in lists])
+    layer = torch.tensor([diversity.layer_excess(W, N=16, noise=0.5) for W in lists])
     ideal = closed_forms.gd_excess(closed_forms.best_step(16, 8, noise=0.5), 16, 8, noise=0.5)
     listed = over_models_and_prompts(listed - ridge, ridge)._replace(how="30 lists x 500 prompts")
     layer = over_prompts(layer / ideal - 1)._replace(how="30 lists")
@@ -168,24 +119,6 @@ def a_few_tasks_are_enough(shift: int = 0):
 def a_threshold_of_diversity(): ...
 
 
-# --- depth ------------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def apart(n_layers: int, shift: int = 0, trained: bool = True) -> dict[str, Tensor]:
-    """How far the answers of three GPTs are from each candidate's, after six pairs, at each of 1,000 prompts (3, B)."""
-    p, make = small_prompts(shift, B=1000).first(6), depth_gpts.load if trained else depth_gpts.untrained
-    each = [candidates.distances(make(n_layers, seed).double(), p) for seed in depth_gpts.SEEDS]
-    return {name: torch.stack([of_one[name] for of_one in each]) for name in candidates.CANDIDATES}
-
-
-def lead(n_layers: int, name: str, among, shift: int = 0, trained: bool = True) -> Number:
-    """By how much such GPTs are nearer to one candidate than to the nearest of the others (below 0: farther)."""
-    of_each = apart(n_layers, shift, trained)
-    other = min((of_each[each] for each in among if each != name), key=torch.mean)
-    return over_models_and_prompts(other - of_each[name])
-
-
 @claim(
     MEASURED,
     "One layer more and the nearest learner is the next: one gradient step, ridge with λ = 1, with λ = 0.1, least "
@@ -195,9 +128,9 @@ def lead(n_layers: int, name: str, among, shift: int = 0, trained: bool = True) 
     "step and ridge are about equally far.",
 )
 def depth_moves_the_nearest_learner(shift: int = 0):
-    leads = [lead(n, candidates.PUBLISHED[n - 1], candidates.PUBLISHED, shift) for n in depth_gpts.DEPTHS]
+    leads = [boxes.lead(n, candidates.PUBLISHED[n - 1], candidates.PUBLISHED, shift) for n in depth_gpts.DEPTHS]
     stated, restated = (min(each, key=lambda one: one.low) for each in (leads, leads[1:]))
-    raw = [lead(n, candidates.PUBLISHED[n - 1], candidates.PUBLISHED, shift, trained=False) for n in (2, 3)]
+    raw = [boxes.lead(n, candidates.PUBLISHED[n - 1], candidates.PUBLISHED, shift, trained=False) for n in (2, 3)]
     return Evidence(Bounds(stated, at_least=0), Bounds(restated, at_least=0), control=min(raw))
 
 
@@ -208,8 +141,8 @@ def depth_moves_the_nearest_learner(shift: int = 0):
     instead="three short steps (η = 0.1), which are not on the published list, are nearer than all others.",
 )
 def one_layer_is_nearest_to_the_step(shift: int = 0):
-    step, short = (lead(1, name, candidates.CANDIDATES, shift) for name in ("one gradient step", "three short steps"))
-    two_layers = lead(2, "three short steps", candidates.CANDIDATES, shift)
+    asked = ((1, "one gradient step"), (1, "three short steps"), (2, "three short steps"))
+    step, short, two_layers = (boxes.lead(n, name, candidates.CANDIDATES, shift) for n, name in asked)
     return Evidence(Bounds(step, at_least=0), Bounds(short, at_least=0), control=two_layers)
 
 
@@ -219,20 +152,10 @@ def one_layer_is_nearest_to_the_step(shift: int = 0):
     "learner that takes the five steps).",
 )
 def two_layers_are_nearer_to_ridge(shift: int = 0):
-    p = small_prompts(shift, B=1000).first(6)
-    steps = candidates.distances(candidates.CANDIDATES["five steps"], p)["ridge, λ = 1"]
-    return Evidence(
-        Bounds(lead(2, "ridge, λ = 1", ("five steps",), shift), at_least=0),
-        control=over_models_and_prompts(-steps[None]),
-    )
-
-
-# --- choosing in context ----------------------------------------------------------------------------------------
-
-
-def _part(more: Tensor, of: Tensor) -> Number:
-    """The mean of squared errors (2, B) over that of others, both halves pooled."""
-    return over_models_and_prompts(more.mean(0)[None], of.mean(0)[None])._replace(how="n = 8,000")
+    p, ridge = boxes.small_prompts(shift, B=2000).first(6), "ridge, λ = 1"
+    takes_them = candidates.distances(candidates.CANDIDATES["five steps"], p)[ridge]
+    ours, control = boxes.lead(2, ridge, ("five steps",), shift), over_models_and_prompts(-takes_them[None])
+    return Evidence(Bounds(ours, at_least=0), control=control)
 
 
 @claim(
@@ -243,7 +166,7 @@ def _part(more: Tensor, of: Tensor) -> Number:
 )
 def selection_by_validation(shift: int = 0):
     told = selection.told(seed=shift)
-    return Evidence(Bounds(_part(selection.errors(selection.validate, seed=shift) - told, told), at_most=0.02))
+    return Evidence(Bounds(boxes.part(selection.errors(selection.validate, seed=shift) - told, told), at_most=0.02))
 
 
 @claim(
@@ -253,8 +176,9 @@ def selection_by_validation(shift: int = 0):
 def selection_by_weighing(shift: int = 0):
     told = selection.told(seed=shift)
     weigh, between = (selection.errors(each, seed=shift) for each in (selection.weigh, selection.compromise))
-    beyond = Bounds(_part(weigh - between, told), at_most=0)
-    return Evidence(Bounds(_part(weigh - told, told), at_most=0.02), control=_part(between - told, told), beyond=beyond)
+    ours, control = (boxes.part(each - told, told) for each in (weigh, between))
+    beyond = Bounds(boxes.part(weigh - between, told), at_most=0)
+    return Evidence(Bounds(ours, at_most=0.02), control=control, beyond=beyond)
 
 
 @claim(
@@ -266,10 +190,9 @@ def selection_by_weighing(shift: int = 0):
 def beating_both_shows_selection(shift: int = 0):
     better = min((selection.errors(selection.ridge(noise), seed=shift) for noise in selection.NOISES), key=torch.mean)
     pick, between = (selection.errors(each, seed=shift) for each in (selection.validate, selection.compromise))
-    beyond = Bounds(_part(between - pick, better), at_least=0)
-    return Evidence(
-        Bounds(_part(better - pick, better), at_least=0), control=_part(better - between, better), beyond=beyond
-    )
+    ours, control = (boxes.part(better - each, better) for each in (pick, between))
+    beyond = Bounds(boxes.part(between - pick, better), at_least=0)
+    return Evidence(Bounds(ours, at_least=0), control=control, beyond=beyond)
 
 
 @claim(
@@ -281,8 +204,8 @@ def the_mean_is_the_best_compromise(shift: int = 0):
     best = selection.errors(selection.compromise, seed=shift)
     others = [*map(selection.ridge, (*selection.NOISES, 1.0)), functools.partial(learners.gd, eta=0.6, steps=4)]
     nearest = min((selection.errors(each, seed=shift) for each in others), key=torch.mean)
-    weigh = _part(selection.errors(selection.weigh, seed=shift) - best, best)
-    return Evidence(Bounds(_part(nearest - best, best), at_least=0), control=weigh)
+    weigh = boxes.part(selection.errors(selection.weigh, seed=shift) - best, best)
+    return Evidence(Bounds(boxes.part(nearest - best, best), at_least=0), control=weigh)
 
 
 @claim(
@@ -291,26 +214,10 @@ def the_mean_is_the_best_compromise(shift: int = 0):
 )
 def linear_in_the_labels():
     p, W = tasks.linear_regression(B=50, N=12, d_x=4, noise=0.5, seed=4), bayes.draw_list(12, 4, seed=0)
-    linear = [each for name, each in candidates.CANDIDATES.items() if name != "always 0"] + [ONE_PASS]
+    linear = [each for name, each in candidates.CANDIDATES.items() if name != "always 0"] + [boxes.one_pass]
     weighing = [functools.partial(bayes.dmmse, W=W, noise=0.5), selection.weigh]
     bends = [[probes.bend_in_labels(each, p) for each in kind] for kind in (linear, weighing)]
     return identity(max(bends[0]), broken=min(bends[1]))
-
-
-# --- weights ----------------------------------------------------------------------------------------------------
-
-
-def zeros(*matrices: Tensor) -> Number:
-    """Which part of the entries is 0."""
-    return number(torch.cat([W.flatten() for W in matrices]).abs().lt(1e-9).double().mean())
-
-
-@functools.cache
-def two_gauges() -> tuple[attention.Layer, attention.Layer]:
-    """A step of gradient descent by hand, and the same layer in another gauge (N = 20, d_x = 10)."""
-    g, layer = torch.Generator().manual_seed(4), constructions.gd_step(0.7, 20, 10)
-    R, R_v = (torch.randn(11, 11, generator=g, dtype=torch.float64) for _ in range(2))
-    return layer, constructions.change_gauge(layer, R, R_v)
 
 
 @claim(
@@ -320,13 +227,10 @@ def two_gauges() -> tuple[attention.Layer, attention.Layer]:
     instead="sparse is the product W_KᵀW_Q; a change of gauge makes the factors dense, and no answer moves.",
 )
 def dense_weights_rule_it_out():
-    layer, dense = two_gauges()
-    half_changed = zeros(dense.W_K.mT @ layer.W_Q)  # only one factor in the new gauge: another layer
-    return Evidence(
-        Bounds(zeros(dense.W_K, dense.W_Q), at_least=0.9),
-        Bounds(zeros(dense.W_K.mT @ dense.W_Q), at_least=0.9),
-        control=half_changed,
-    )
+    layer, dense = boxes.two_gauges()
+    factors, product = boxes.zeros(dense.W_K, dense.W_Q), boxes.zeros(dense.W_K.mT @ dense.W_Q)
+    one_changed = boxes.zeros(dense.W_K.mT @ layer.W_Q)  # only one factor in the new gauge: another layer
+    return Evidence(Bounds(factors, at_least=0.9), Bounds(product, at_least=0.9), control=one_changed)
 
 
 @claim(
