@@ -5,6 +5,8 @@ Ridge regression with lambda = noise^2 is best for either half; who is not told 
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,7 @@ NOISES = (0.05**0.5, 2.0)  # standard deviations of the labels' noise
 D_X, N, HELD_OUT = 8, 32, 8
 
 
+@functools.cache
 def ridge(noise: float) -> Learner:
     """The best learner for one of the two halves: ridge regression with lambda = noise^2."""
     return lambda x, y, x_query: learners.ridge(x, y, x_query, lam=noise**2)
@@ -40,6 +43,12 @@ def weigh(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
     return bayes.ridge_mixture(x, y, x_query, NOISES)
 
 
+@functools.lru_cache(maxsize=4)
+def prompts(half: int, *, B: int = 4000, seed: int = 0) -> tasks.Prompt:
+    """Prompts of one half: 0, with little noise; 1, with much."""
+    return tasks.linear_regression(B, N, D_X, noise=NOISES[half], seed=seed + 100 * half)
+
+
 def errors(learner: Learner, *, B: int = 4000, seed: int = 0) -> Tensor:
     """Squared errors (2, B) of a learner at B prompts of each half.
 
@@ -50,9 +59,10 @@ def errors(learner: Learner, *, B: int = 4000, seed: int = 0) -> Tensor:
     return errors_of_both((learner, learner), B=B, seed=seed)
 
 
+@functools.cache
 def errors_of_both(pair: tuple[Learner, Learner], *, B: int = 4000, seed: int = 0) -> Tensor:
     """The same of whoever is told the noise, and is one learner for little of it and another one for much."""
-    halves = [tasks.linear_regression(B, N, D_X, noise=noise, seed=seed + 100 * i) for i, noise in enumerate(NOISES)]
+    halves = (prompts(half, B=B, seed=seed) for half in (0, 1))
     return torch.stack([(f(*p.shown) - p.y_query).square()[:, 0] for f, p in zip(pair, halves, strict=True)])
 
 

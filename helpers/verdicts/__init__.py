@@ -38,9 +38,9 @@ from helpers.verdicts.shipped import Line, as_html, load_table
 
 __all__ = [
     "ARTEFACT", "EXACT", "FAILS", "HOLDS", "KINDS", "MEASURED", "PROVED", "REPORTED", "RESTATED", "ROUNDOFF",
-    "UNCHECKED", "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Line", "Number", "Row", "as_html", "claim",
-    "claims_of", "identity", "judge", "line", "load_table", "notebooks", "number", "over_models_and_prompts",
-    "over_prompts", "over_seeds", "row", "show", "table",
+    "UNCHECKED", "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Line", "Number", "Row", "all_claims",
+    "as_html", "claim", "claims_of", "identity", "judge", "line", "load_table", "notebooks", "number",
+    "over_models_and_prompts", "over_prompts", "over_seeds", "row", "show", "table",
 ]  # fmt: skip
 
 EXACT, PROVED = "● exact", "◆ proved, checked by sampling"
@@ -102,6 +102,11 @@ def claims_of(notebook: str) -> list[Claim]:
         raise ValueError(f"notebook: expected one of {', '.join(notebooks())}, got {notebook!r}.")
     module = importlib.import_module(f"{__name__}.notebook_{notebook}")
     return [each for each in vars(module).values() if isinstance(each, Claim)]
+
+
+def all_claims() -> list[Claim]:
+    """The claims of all notebooks, from first to last."""
+    return [each for notebook in notebooks() for each in claims_of(notebook)]
 
 
 # --- what came of it --------------------------------------------------------------------------------------------

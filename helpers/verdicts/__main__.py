@@ -38,7 +38,7 @@ def measure_all(notebooks: Iterable[str], draws: int, processes: int, file: Path
     lines = {line[:2]: line for line in (load_table(file) if file.exists() else [])} | {
         who: done[who] for who in wanted
     }
-    order = [(notebook, claim.name) for notebook in verdicts.notebooks() for claim in verdicts.claims_of(notebook)]
+    order = [(claim.notebook, claim.name) for claim in verdicts.all_claims()]
     save_table([lines[who] for who in order if who in lines], file)
     keep.unlink(missing_ok=True)
 

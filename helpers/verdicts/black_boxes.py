@@ -94,6 +94,7 @@ def bend(shift: int = 0) -> Number:
 
 
 @functools.cache
+@torch.no_grad()
 def apart(n_layers: int, shift: int = 0, trained: bool = True) -> dict[str, Tensor]:
     """How far the answers of three GPTs are from each candidate's, after six pairs, at each of 2,000 prompts (3, B)."""
     p, make = small_prompts(shift, B=2000).first(6), depth_gpts.load if trained else depth_gpts.untrained
