@@ -28,7 +28,7 @@ def measure_all(notebooks: Iterable[str], draws: int, processes: int, file: Path
     done = {line[:2]: line for line in (load_table(keep) if keep.exists() else [])}
     todo = [who for who in wanted if who not in done]
     if done:
-        print(f"{len(wanted) - len(todo)} claims are measured; without {keep} all would be measured anew.")
+        print(f"Measured before: {len(wanted) - len(todo)} claims. Without {keep} all are measured anew.")
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = [pool.submit(verdicts.line, *who, draws) for who in todo]

@@ -19,7 +19,11 @@ from helpers.verdicts.evidence import Number, number, over_models_and_prompts
 
 # --- order ------------------------------------------------------------------------------------------------------
 
-gpt = functools.cache(regression_gpts.load)
+
+@functools.cache
+def gpt() -> Learner:
+    """The GPT of notebook 01, trained on regression with d = 5."""
+    return regression_gpts.load()
 
 
 def full_batch(x: Tensor, y: Tensor, x_query: Tensor) -> Tensor:
