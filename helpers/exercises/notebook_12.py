@@ -98,9 +98,14 @@ def check_claim(answer: verdicts.Claim) -> None:
         return
     if not isinstance(evidence, verdicts.Evidence):
         return print(f"Not yet: expected verdicts.Evidence, got {type(evidence).__name__}.")
-    if evidence.control is None:
+    if evidence.control is None and evidence.beyond is None:
         return print("Not yet: there is no control. Measure something, too, for which your claim must not hold.")
     verdict = verdicts.judge(evidence)
+    if verdict == verdicts.UNDECIDED:
+        return print(
+            f"Not yet: your control, {evidence.control}, lies across your bound, or is no number. Measure it on more "
+            "prompts, or give the difference to it, prompt by prompt, as `beyond`."
+        )
     if verdict not in (verdicts.HOLDS, verdicts.RESTATED):
         return print(f"Not yet: the verdict is “{verdict}”: {verdicts.Row(answer, evidence, verdict).ours()}.")
     if answer.measure() != evidence:

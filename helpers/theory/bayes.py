@@ -16,6 +16,16 @@ from helpers import attention, checks, learners
 from helpers.attention import Layer
 
 
+def draw_list(M: int, d_x: int, seed: int = 0) -> Tensor:
+    """A list of M tasks w ~ N(0, I) (M, d_x), in float64.
+
+    >>> draw_list(64, 8).shape
+    torch.Size([64, 8])
+    """
+    g = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
+    return torch.randn(checks.count("M", M), checks.count("d_x", d_x), generator=g, dtype=torch.float64)
+
+
 def dmmse(x: Tensor, y: Tensor, x_query: Tensor, W: Tensor, noise: float) -> Tensor:
     """Prediction (B, 1) of the learner who knows that the task is one of W (M, d_x), each as likely as the others.
 

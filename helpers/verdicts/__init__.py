@@ -8,7 +8,6 @@ that holds for one draw only is found out.
 
 from __future__ import annotations
 
-import html
 import importlib
 import inspect
 import pkgutil
@@ -35,12 +34,13 @@ from helpers.verdicts.evidence import (
     over_prompts,
     over_seeds,
 )
+from helpers.verdicts.shipped import Line, as_html, load_table
 
 __all__ = [
-    "ARTEFACT", "EXACT", "FAILS", "HOLDS", "MEASURED", "PROVED", "REPORTED", "RESTATED", "ROUNDOFF", "UNCHECKED",
-    "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Number", "Row", "as_html", "claim", "claims_of",
-    "identity", "judge", "notebooks", "number", "over_models_and_prompts", "over_prompts", "over_seeds", "row",
-    "show", "table",
+    "ARTEFACT", "EXACT", "FAILS", "HOLDS", "KINDS", "MEASURED", "PROVED", "REPORTED", "RESTATED", "ROUNDOFF",
+    "UNCHECKED", "UNDECIDED", "VERDICTS", "Bounds", "Claim", "Evidence", "Line", "Number", "Row", "all_claims",
+    "as_html", "claim", "claims_of", "identity", "judge", "line", "load_table", "notebooks", "number",
+    "over_models_and_prompts", "over_prompts", "over_seeds", "row", "show", "table",
 ]  # fmt: skip
 
 EXACT, PROVED = "● exact", "◆ proved, checked by sampling"
@@ -104,6 +104,11 @@ def claims_of(notebook: str) -> list[Claim]:
     return [each for each in vars(module).values() if isinstance(each, Claim)]
 
 
+def all_claims() -> list[Claim]:
+    """The claims of all notebooks, from first to last."""
+    return [each for notebook in notebooks() for each in claims_of(notebook)]
+
+
 # --- what came of it --------------------------------------------------------------------------------------------
 
 
@@ -133,12 +138,35 @@ class Row(NamedTuple):
             parts.append(f"beyond it {self.evidence.beyond.ours}")
         return "; ".join(parts)
 
+    def line(self, robust: str = "–") -> Line:
+        """The row in words, as the shipped table has it."""
+        c = self.claim
+        return Line(c.notebook, c.name, c.kind, self.says(), c.paper, self.ours(), self.verdict, robust)
+
 
 def row(claim: Claim, *, shift: int = 0) -> Row:
     """Measures a claim, and judges; `shift` moves the seeds of its prompts, if it has any."""
-    shifted = claim.measure and "shift" in inspect.signature(claim.measure).parameters
-    evidence = claim.measure(**({"shift": shift} if shifted else {})) if claim.measure else None
+    evidence = claim.measure(**({"shift": shift} if _can_shift(claim) else {})) if claim.measure else None
     return Row(claim, evidence, judge(evidence))
+
+
+def _can_shift(claim: Claim) -> bool:
+    return claim.measure is not None and "shift" in inspect.signature(claim.measure).parameters
+
+
+def line(notebook: str, name: str, draws: int = 1) -> Line:
+    """The line of the table for one claim, by its names: so a pool of processes can be asked for it. It is measured for
+    several draws of its prompts, if it has any, and `robust` says in how many of them the verdict is that of the first.
+
+    >>> line("03", "one_layer_is_one_step").verdict
+    'holds'
+    """
+    (claim,) = [each for each in claims_of(notebook) if each.name == name]
+    first = row(claim)
+    if not _can_shift(claim):
+        return first.line()
+    same = sum(row(claim, shift=shift).verdict == first.verdict for shift in range(1, draws))
+    return first.line(f"{1 + same} of {draws}")
 
 
 def table(claims: Iterable[Claim]) -> list[Row]:
@@ -157,22 +185,3 @@ def show(*claims: Claim) -> None:
     for each in claims:
         found = row(each)
         print(f"{each.kind[0]} {found.says()}\n  {found.ours()}: {found.verdict}")
-
-
-HEADS = ("kind", "claim", "source and its number", "ours", "verdict")
-
-
-def as_html(rows: Iterable[Row]) -> str:
-    """The rows as a table in HTML, with a line before each notebook's.
-
-    >>> as_html([Row(claims_of("03")[0], None, UNCHECKED)]).count("<tr>")
-    3
-    """
-    lines, notebook = ["<tr>" + "".join(f"<th>{head}</th>" for head in HEADS) + "</tr>"], None
-    for row in rows:
-        if row.claim.notebook != notebook:
-            notebook = row.claim.notebook
-            lines.append(f'<tr><th colspan="{len(HEADS)}">Notebook {html.escape(notebook)}</th></tr>')
-        cells = [row.claim.kind[0], row.says(), row.claim.paper or "ours", row.ours(), row.verdict]
-        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"

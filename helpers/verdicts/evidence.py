@@ -41,9 +41,11 @@ class Number(NamedTuple):
 
 def _short(value: float) -> str:
     """Two digits that count, and no more."""
-    if value == 0 or 10 <= abs(value) < 1e6:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:#.2g}".replace("-", "−", value < 0)
+    if value == 0 or 9.95 <= abs(value) < 1e6:
+        said = f"{value:,.0f}"
+    else:
+        said = f"{value:#.2g}"
+    return said.replace("-", "−").removeprefix("−" if value == 0 else "")
 
 
 def number(value: float, how: str = "") -> Number:
@@ -62,6 +64,8 @@ def over_prompts(values: Tensor) -> Number:
     2.5 [1.2, 3.8], n = 4
     """
     values = values.flatten().double()
+    if len(values) < 2:
+        raise ValueError(f"values: expected at least two, got {len(values)}: one prompt has no interval.")
     mean, error = values.mean().item(), values.std().item() / len(values) ** 0.5
     return Number(mean, mean - 2 * error, mean + 2 * error, f"n = {len(values):,}")
 
@@ -76,21 +80,40 @@ def over_seeds(values: Iterable[float]) -> Number:
     return Number(sum(values) / len(values), min(values), max(values), f"{len(values)} seeds")
 
 
-def over_models_and_prompts(values: Tensor) -> Number:
+def over_models_and_prompts(values: Tensor, over: Tensor | None = None) -> Number:
     """The mean of values (M, B), one for each model and prompt, with a two-way bootstrap interval of 95 %.
 
     Models and prompts are drawn independently of each other, with replacement, 1,000 times (seed 0), since all models
-    answer the same prompts: neither the values of one model nor those of one prompt are independent.
+    answer the same prompts: neither the values of one model nor those of one prompt are independent (the "pigeonhole
+    bootstrap", Owen 2007). With `over` (M, B) or (1, B), the mean of the values over the mean of those, drawn alike:
+    a ratio of two mean errors.
 
-    >>> print(over_models_and_prompts(torch.ones(3, 5)))
-    1.0, 3 models x 5 prompts
+    Of three models the lowest is drawn three times in one of 27 cases, so the interval goes from the lowest model to
+    the highest, and further by what the prompts add. Where models differ more than prompts, it covers as a range of
+    three does: 3 times in 4, not 95 in 100.
+
+    >>> print(over_models_and_prompts(torch.ones(3, 5)), "|", over_models_and_prompts(torch.ones(1, 5), torch.ones(5)))
+    1.0, 3 models x 5 prompts | 1.0, n = 5
     """
     values, g = values.double(), torch.Generator().manual_seed(0)
     M, B = values.shape
-    models, prompts = (torch.randint(n, (1000, n), generator=g) for n in (M, B))
-    drawn = values[models[:, :, None], prompts[:, None, :]].mean((1, 2))
-    low, high = (torch.quantile(drawn, end).item() for end in (0.025, 0.975))
-    return Number(values.mean().item(), low, high, f"{M} models x {B} prompts")
+    models, prompts = (_times_drawn(n, g) for n in (M, B))
+
+    def means(each: Tensor) -> Tensor:
+        """The mean of every draw, and last that of all there is."""
+        each = each.double().expand(M, B)
+        return torch.cat([((models @ each) * prompts).sum(1) / (M * B), each.mean()[None]])
+
+    drawn = means(values) if over is None else means(values) / means(over)
+    low, high = (torch.quantile(drawn[:-1], end).item() for end in (0.025, 0.975))
+    how = f"{M} models x {B:,} prompts" if M > 1 else f"n = {B:,}"
+    return Number(drawn[-1].item(), low, high, how)
+
+
+def _times_drawn(n: int, g: torch.Generator, draws: int = 1000) -> Tensor:
+    """How often each of n things comes up when n are drawn with replacement (draws, n)."""
+    drawn = torch.randint(n, (draws, n), generator=g)
+    return torch.zeros(draws, n, dtype=torch.float64).scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------
@@ -143,7 +166,7 @@ def identity(gap: float, broken: float) -> Evidence:
     >>> judge(identity(2e-16, broken=0.1)), judge(identity(0.1, broken=0.1)), judge(identity(2e-16, broken=0.0))
     ('holds', 'does not reproduce here', 'artefact')
     """
-    return Evidence(Bounds(number(gap), at_most=ROUNDOFF), control=number(broken))
+    return Evidence(Bounds(number(abs(gap)), at_most=ROUNDOFF), control=number(broken))
 
 
 def judge(evidence: Evidence | None) -> str:

@@ -19,6 +19,15 @@ def claim(kind=verdicts.EXACT, measure=lambda: verdicts.identity(0.0, broken=1.0
     return verdicts.claim(kind, "Mine.")(of_the_reader)
 
 
+def against(control):
+    return verdicts.Evidence(verdicts.Bounds(verdicts.number(1.0), at_least=0.5), control=control)
+
+
+def beyond(low):
+    difference = verdicts.Number(0.2, low, 0.3)
+    return verdicts.Evidence(verdicts.Bounds(verdicts.number(1.0), 0.5), beyond=verdicts.Bounds(difference, at_least=0))
+
+
 def drifting(calls=[]):  # noqa: B006  # it remembers how often it was called, as a careless reader's function might
     calls.append(1)
     return verdicts.identity(0.0, broken=float(len(calls)))
@@ -49,6 +58,23 @@ CASES = {
     "claim, the control passes": (
         exercises.check_claim,
         claim(measure=lambda: verdicts.identity(0.0, broken=0.0)),
+        "Not yet: the verdict is “artefact”",
+    ),
+    "claim, the control lies across the bound": (
+        exercises.check_claim,
+        claim(measure=lambda: against(verdicts.Number(5.0, 0.4, 9.0))),
+        "Not yet: your control, 5.0 [0.40, 9.0], lies across your bound",
+    ),
+    "claim, the control is no number": (
+        exercises.check_claim,
+        claim(measure=lambda: against(verdicts.number(float("nan")))),
+        "Not yet: your control, nan, lies across your bound, or is no number",
+    ),
+    "claim, the control fails": (exercises.check_claim, claim(measure=lambda: against(verdicts.number(0.1))), RIGHT),
+    "claim, beyond its control": (exercises.check_claim, claim(measure=lambda: beyond(0.1)), RIGHT),
+    "claim, no better than it": (
+        exercises.check_claim,
+        claim(measure=lambda: beyond(-0.1)),
         "Not yet: the verdict is “artefact”",
     ),
     "claim, it is false": (
