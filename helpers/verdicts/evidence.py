@@ -87,8 +87,11 @@ def over_models_and_prompts(values: Tensor) -> Number:
     """
     values, g = values.double(), torch.Generator().manual_seed(0)
     M, B = values.shape
-    models, prompts = (torch.randint(n, (1000, n), generator=g) for n in (M, B))
-    drawn = values[models[:, :, None], prompts[:, None, :]].mean((1, 2))
+    drawn = (torch.randint(n, (1000, n), generator=g) for n in (M, B))
+    models, prompts = (
+        torch.zeros(1000, d.shape[1]).double().scatter_add_(1, d, torch.ones_like(d).double()) for d in drawn
+    )
+    drawn = ((prompts @ values.mT) * models).sum(1) / (M * B)  # how often each was drawn: no (1000, M, B) in memory
     low, high = (torch.quantile(drawn, end).item() for end in (0.025, 0.975))
     return Number(values.mean().item(), low, high, f"{M} models x {B} prompts")
 
