@@ -126,15 +126,15 @@ def two_heads_step(shift: int = 0):
 
 @claim(
     MEASURED,
-    "Trained, two softmax heads come within 8 % of the loss of one gradient step, one head does not (excess over the "
-    "best step; d = N = 10).",
+    "Trained, two softmax heads come within a tenth of the loss of one gradient step, one head does not (excess over "
+    "the best step; d = N = 10).",
     paper="two heads close to GD, one head worse, von Oswald et al. 2023, fig. 12",
 )
 def two_heads_are_needed(shift: int = 0):
     step = softmax_runs.half_losses(softmax_runs.one_step, shift)
     two, one = (softmax_runs.trained_losses(kind, shift) / step.mean() for kind in ("two heads", "one head"))
     excess, control = (over_both(losses - step / step.mean()) for losses in (two, one))
-    return Evidence(Bounds(excess, at_most=0.08), control=control, beyond=Bounds(over_both(two - one), at_most=0))
+    return Evidence(Bounds(excess, at_most=0.1), control=control, beyond=Bounds(over_both(two - one), at_most=0))
 
 
 @claim(
