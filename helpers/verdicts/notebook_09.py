@@ -92,11 +92,11 @@ def a_kernel_smoother(shift: int = 0):
     EXACT,
     "A deep stack of softmax layers, with errors as values, ends at kernel interpolation k_qᵀ K⁻¹ y.",
     paper="what Cheng et al. 2023 have for scores that are not normalised",
-    instead="at d_q⁻¹ k_qᵀ K⁻¹ D y, another curve through the same examples (300 layers; control: ten).",
+    instead="at d_q⁻¹ k_qᵀ K⁻¹ D y, another curve through the same examples (300 layers; control: three).",
 )
 def the_end_of_the_stack():
     s = small_scores.smoothing(tau=0.1)
-    deep, early = (mixing.stack(s.q @ s.k.T / 0.1, s.k @ s.k.T / 0.1, s.y, layers) for layers in (300, 10))
+    deep, early = (mixing.stack(s.q @ s.k.T / 0.1, s.k @ s.k.T / 0.1, s.y, layers) for layers in (300, 3))
     plain, limit = s.k_q @ torch.linalg.solve(s.K, s.y), mixing.stack_limit(s.K, s.k_q, s.y)
     gaps = [number(metrics.max_gap(*pair)) for pair in ((deep, plain), (deep, limit), (early, limit))]
     return Evidence(Bounds(gaps[0], at_most=1e-9), Bounds(gaps[1], at_most=1e-9), control=gaps[2])
