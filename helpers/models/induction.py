@@ -48,14 +48,63 @@ def losses(logits: Tensor, words: Tensor) -> Tensor:
     return -logits[:, :-1].log_softmax(dim=-1).gather(2, words[:, 1:, None]).squeeze(-1)
 
 
-def accuracy(logits: Tensor, words: Tensor) -> float:
-    """How often the likeliest word is the one that comes, in the second half of the sequences.
+def hits(logits: Tensor, words: Tensor) -> Tensor:
+    """Where the likeliest word is the one that comes, in the second half of the sequences: 0 or 1, (B, L/2).
 
-    >>> accuracy(torch.eye(3)[torch.tensor([[1, 2, 2, 0]])], torch.tensor([[0, 1, 2, 0]]))      # 2 came, then not 2
-    0.5
+    >>> hits(torch.eye(3)[torch.tensor([[1, 2, 2, 0]])], torch.tensor([[0, 1, 2, 0]]))          # 2 came, then not 2
+    tensor([[1., 0.]])
     """
     half = words.shape[1] // 2
-    return (logits[:, half - 1 : -1].argmax(dim=-1) == words[:, half:]).float().mean().item()
+    return (logits[:, half - 1 : -1].argmax(dim=-1) == words[:, half:]).float()
+
+
+def accuracy(logits: Tensor, words: Tensor) -> float:
+    """Top-1 accuracy in the second half of the sequences: the mean of `hits`.
+
+    >>> accuracy(torch.eye(3)[torch.tensor([[1, 2, 2, 0]])], torch.tensor([[0, 1, 2, 0]]))
+    0.5
+    """
+    return hits(logits, words).mean().item()
+
+
+def followed(words: Tensor) -> Tensor:
+    """[t, j]: the place j, no later than t, holds a word that followed an earlier occurrence of word t; (B, L, L).
+
+    >>> followed(torch.tensor([[5, 7, 3, 5]])).nonzero().tolist()          # at the second 5: the 7 followed a 5
+    [[0, 3, 1]]
+    """
+    match = words[:, :, None] == words.roll(1, dims=1)[:, None]  # the word before j is the word at t
+    match[:, :, 0] = False
+    return match.tril()
+
+
+def vote(words: Tensor, V: int, *, distances: tuple[int, int] | None = None) -> Tensor:
+    """The textbook's induction head for beta -> infinity: what followed the present word so far, in shares (B, L, V).
+
+    With `distances` (first, last), only places that lie so many words before the one to be predicted have a vote: a
+    head that knows the periods of the texts. Zeros where nobody votes.
+
+    >>> vote(torch.tensor([[0, 1, 0, 2, 0]]), V=3)[0, -1]
+    tensor([0.0000, 0.5000, 0.5000], dtype=torch.float64)
+    >>> vote(torch.tensor([[0, 1, 0, 2, 0]]), V=3, distances=(3, 4))[0, -1]
+    tensor([0., 1., 0.], dtype=torch.float64)
+    """
+    _check(words, V)
+    votes, place = followed(words).double(), torch.arange(words.shape[1])
+    if distances is not None:
+        back = place[:, None] + 1 - place
+        votes = votes * ((distances[0] <= back) & (back <= distances[1]))
+    return votes / votes.sum(dim=-1, keepdim=True).clamp(min=1) @ torch.eye(V, dtype=torch.float64)[words]
+
+
+def in_doubt(words: Tensor) -> Tensor:
+    """Where the present word has had two different followers or more: (B, L/2), at the places of `hits`.
+
+    >>> in_doubt(torch.tensor([[0, 1, 0, 2, 0, 1]]))
+    tensor([[False, False,  True]])
+    """
+    votes = vote(words, int(words.max()) + 1)
+    return ((votes > 0).sum(dim=-1) > 1)[:, words.shape[1] // 2 - 1 : -1]
 
 
 def in_context_score(each: Tensor) -> float:
@@ -89,9 +138,7 @@ def prefix_matching_score(pattern: Tensor, words: Tensor) -> float:
     >>> prefix_matching_score(torch.full((1, 4, 4), 0.25), words)  # the 3 was never followed by anything: 0
     0.125
     """
-    followed = words[:, :, None] == words.roll(1, dims=1)[:, None]  # [t, j]: the word before j is the word at t
-    followed[:, :, 0] = False
-    return (pattern * followed.tril())[:, words.shape[1] // 2 :].sum(-1).mean().item()
+    return (pattern * followed(words))[:, words.shape[1] // 2 :].sum(-1).mean().item()
 
 
 def one_hot(words: Tensor, V: int) -> Tensor:
@@ -157,6 +204,21 @@ class AttentionOnly(nn.Module):
         for layer in self.layers():
             z = attention.causal_softmax(z, layer)
         return z @ self.read.mT
+
+
+class TextbookFirst(AttentionOnly):
+    """The same with two layers, of which the first does not choose whom to read: each word reads the one before it.
+
+    The first word reads itself. What is noted of the word before (W_V and P of layer 1), and layer 2, are learned.
+
+    >>> TextbookFirst()(torch.zeros(4, 32, dtype=torch.long)).shape
+    torch.Size([4, 32, 20])
+    """
+
+    def forward(self, words: Tensor) -> Tensor:
+        z, (first, second) = self.tokens(words), self.layers()
+        before = torch.cat([z[:, :1], z[:, :-1]], dim=1)
+        return attention.causal_softmax(z + before @ first.W_V.mT @ first.P.mT, second) @ self.read.mT
 
 
 def _check(words: Tensor, V: int) -> None:

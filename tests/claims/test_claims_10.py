@@ -117,7 +117,7 @@ def test_a_short_run_drops_again():
 
 
 def test_what_makes_the_drop_early(notebook):
-    drop, runs = notebook.namespace["drop"], notebook.namespace["runs"]
+    drop, runs = notebook.namespace["drop"], notebook.namespace["settings"]
     usual, plain = drop["as above"], runs["as above"]
     assert (drop["positions = one-hot"] < 0.75 * usual).all()  # told apart more easily
     assert (runs["B = 128"][:, -5:].mean(1) > 0.35).sum() >= 2  # a small batch: the plateau outlasts the run

@@ -11,63 +11,79 @@ from helpers.theory import mixing
 RIGHT, WRONG = "✔ Right", "Not yet: "
 
 
-def heads(k, y, q, tau):
+def join(read_1, lse_1, read_2, lse_2, weight=torch.sigmoid, together=torch.logaddexp):
+    share = weight(lse_2 - lse_1)[:, None]
+    return (1 - share) * read_1 + share * read_2, together(lse_1, lse_2)
+
+
+def join_by_exp(read_1, lse_1, read_2, lse_2):
+    Z_1, Z_2 = lse_1.exp()[:, None], lse_2.exp()[:, None]
+    return (Z_1 * read_1 + Z_2 * read_2) / (Z_1 + Z_2), (Z_1 + Z_2).log()[:, 0]
+
+
+def quiet(k, q, half=0.5, sign=-1):
+    more = sign * half * k.square().sum(1, keepdim=True)
+    return torch.cat([k, more], dim=1), torch.cat([q, torch.ones_like(q[:, :1])], dim=1)
+
+
+def unit(k, q):
+    return k / k.norm(dim=1, keepdim=True), q
+
+
+def difference(k, y, q, tau):
     scores = q[:, None] @ k.mT / tau
-    return mixing.read_out(scores, y)[:, 0], mixing.read_out(-scores, y)[:, 0]
+    return (mixing.read_out(scores, y) - mixing.read_out(-scores, y))[:, 0]
 
 
-def fixed_point(K, k_q, y):
-    return k_q @ torch.linalg.solve(K, K.sum(1, keepdim=True) * y) / k_q.sum(1, keepdim=True)
+def four(k, y, q, tau, c=8.0):
+    return (c * difference(k, y, q, 2 * tau) - difference(k, y, q, tau)) / (c / 2 - 1)
+
+
+def the_step_itself(k, y, q, tau):
+    return 2 / tau * ((k - k.mean(1, keepdim=True)) @ q[..., None] * (y - y.mean(1, keepdim=True))).mean(1)
 
 
 CASES = {
-    "gate, right": (exercises.check_gate, 0.75, RIGHT),
-    "gate, the ratio": (exercises.check_gate, 3.0, WRONG),
-    "gate, the other share": (exercises.check_gate, 0.25, WRONG),
-    "gate, the log odds": (exercises.check_gate, math.log(3), WRONG),
-    "gate, dots": (exercises.check_gate, ..., "Not yet: replace the dots"),
-    "gate, a word": (exercises.check_gate, "x", "Not yet: expected one finite number"),
-    "pair, right": (exercises.check_pair, lambda *a: heads(*a)[0] - heads(*a)[1], RIGHT),
-    "pair, one head": (exercises.check_pair, lambda *a: heads(*a)[0], "Not yet: beside"),
-    "pair, added": (exercises.check_pair, lambda *a: sum(heads(*a)), "Not yet: beside"),
-    "pair, one head without the mean": (
-        exercises.check_pair,
-        lambda k, y, q, tau: 2 * (heads(k, y, q, tau)[0] - y.mean(1)),
-        "Not yet: beside (2/tau) Cov(y, k) q there is something that falls like tau^-2",
+    "join, right": (exercises.check_join, join, RIGHT),
+    "join, right as a list": (exercises.check_join, lambda *a: list(join(*a)), RIGHT),
+    "join, the mean of both": (exercises.check_join, lambda *a: join(*a, weight=lambda x: 0 * x + 0.5), WRONG),
+    "join, the other weight": (exercises.check_join, lambda *a: join(*a, weight=lambda x: torch.sigmoid(-x)), WRONG),
+    "join, ln Z added": (exercises.check_join, lambda *a: join(*a, together=torch.add), WRONG),
+    "join, the larger ln Z": (exercises.check_join, lambda *a: join(*a, together=torch.maximum), WRONG),
+    "join, overflows": (exercises.check_join, join_by_exp, "Not yet: right for small scores, but exp overflows"),
+    "join, the read only": (exercises.check_join, lambda *a: join(*a)[0], "Not yet: expected two tensors"),
+    "join, wrong shape": (
+        exercises.check_join,
+        lambda *a: (join(*a)[0], join(*a)[1][:, None]),
+        "Not yet: expected a tensor of shape (6,)",
     ),
-    "pair, half of it": (
-        exercises.check_pair,
-        lambda *a: (heads(*a)[0] - heads(*a)[1]) / 2,
-        "Not yet: beside (2/tau) Cov(y, k) q there is something that falls like tau^-1",
+    "join, nothing": (exercises.check_join, lambda *a: None, "Not yet: the function returns nothing"),
+    "join, a slip": (exercises.check_join, lambda a: a, "Not yet: your function raised TypeError"),
+    "quiet, right": (exercises.check_quiet, quiet, RIGHT),
+    "quiet, right with the lengths in the query": (
+        exercises.check_quiet,
+        lambda k, q: (quiet(k, q)[0] * 2, quiet(k, q)[1] / 2),
+        RIGHT,
     ),
-    "pair, the first order itself": (
-        exercises.check_pair,
-        lambda k, y, q, tau: heads(k, y, q, 1e4)[0] - heads(k, y, q, 1e4)[1],
-        WRONG,
+    "quiet, without the half": (exercises.check_quiet, lambda k, q: quiet(k, q, half=1), WRONG),
+    "quiet, twice as loud": (exercises.check_quiet, lambda k, q: quiet(k, q, sign=1), WRONG),
+    "quiet, keys made short": (exercises.check_quiet, unit, WRONG),
+    "quiet, keys only": (exercises.check_quiet, lambda k, q: quiet(k, q)[0], "Not yet: expected two tensors"),
+    "quiet, widths differ": (exercises.check_quiet, lambda k, q: (quiet(k, q)[0], q), "Not yet: expected a tensor of"),
+    "quiet, nothing": (exercises.check_quiet, lambda k, q: None, "Not yet: the function returns nothing"),
+    "four, right": (exercises.check_four_heads, four, RIGHT),
+    "four, right with another temperature": (
+        exercises.check_four_heads,
+        lambda k, y, q, tau: (27 * difference(k, y, q, 3 * tau) - difference(k, y, q, tau)) / 8,
+        RIGHT,
     ),
-    "pair, right only when it is hot": (
-        exercises.check_pair,
-        lambda k, y, q, tau: heads(k, y, q, max(tau, 20))[0] - heads(k, y, q, max(tau, 20))[1],
-        "Not yet: the largest difference",
-    ),
-    "pair, silent when it is cold": (
-        exercises.check_pair,
-        lambda k, y, q, tau: heads(k, y, q, tau)[0] - heads(k, y, q, tau)[1] if tau > 9 else None,
-        "Not yet: the function returns nothing",
-    ),
-    "pair, wrong shape": (exercises.check_pair, lambda k, y, q, tau: q, "Not yet: expected a tensor of shape"),
-    "pair, NaN": (exercises.check_pair, lambda *a: heads(*a)[0] * math.nan, WRONG),
-    "pair, nothing": (exercises.check_pair, lambda *a: None, "Not yet: the function returns nothing"),
-    "limit, right": (exercises.check_fixed_point, fixed_point, RIGHT),
-    "limit, of notebook 08": (exercises.check_fixed_point, lambda K, k, y: k @ torch.linalg.solve(K, y), WRONG),
-    "limit, one layer": (exercises.check_fixed_point, lambda K, k, y: k @ y / k.sum(1, keepdim=True), WRONG),
-    "limit, without D": (
-        exercises.check_fixed_point,
-        lambda K, k, y: k @ torch.linalg.solve(K, y) / k.sum(1, keepdim=True),
-        WRONG,
-    ),
-    "limit, a slip": (exercises.check_fixed_point, lambda K: K, "Not yet: your function raised TypeError"),
-    "limit, wrong shape": (exercises.check_fixed_point, lambda K, k, y: y, "Not yet: expected a tensor of shape"),
+    "four, two heads": (exercises.check_four_heads, difference, "Not yet: beside (2/tau) Cov(y, k) q there is"),
+    "four, the second order's weight": (exercises.check_four_heads, lambda *a: four(*a, c=4.0), WRONG),
+    "four, not divided": (exercises.check_four_heads, lambda *a: 3 * four(*a), WRONG),
+    "four, no heads": (exercises.check_four_heads, the_step_itself, "Not yet: that is the covariance itself"),
+    "four, NaN": (exercises.check_four_heads, lambda *a: four(*a) * math.nan, WRONG),
+    "four, wrong shape": (exercises.check_four_heads, lambda k, y, q, tau: q, "Not yet: expected a tensor of shape"),
+    "four, nothing": (exercises.check_four_heads, lambda *a: None, "Not yet: the function returns nothing"),
 }
 
 
