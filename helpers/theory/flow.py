@@ -36,6 +36,15 @@ class Path(NamedTuple):
         part = (0.5 - share[k - 1]) / (share[k] - share[k - 1])
         return float(self.t[k - 1] + part * (self.t[k] - self.t[k - 1]))
 
+    def plateaus(self) -> int:
+        """How often the loss slows down and speeds up again on its way, after its first fall by 1 %."""
+        speed = -np.diff(self.excess)
+        speed = speed[np.argmax(self.excess[1:] < 0.99 * self.excess[0]) :]
+        lower, higher = (sign * np.diff(speed) > 1e-9 * speed.max() for sign in (-1, 1))
+        turns = np.sign(higher.astype(int) - lower.astype(int))
+        turns = turns[turns != 0]
+        return int(((turns[:-1] < 0) & (turns[1:] > 0)).sum())
+
 
 def balanced(scale: float, d_x: int) -> tuple[float, np.ndarray]:
     """A start with merged key and query: c = scale and M = scale / sqrt(d_x) I, so that c^2 = |M|^2.
@@ -45,6 +54,17 @@ def balanced(scale: float, d_x: int) -> tuple[float, np.ndarray]:
     0.1 0.05 0.0
     """
     return checks.number("scale", scale), scale / checks.count("d_x", d_x) ** 0.5 * np.eye(d_x)
+
+
+def separate(scale: float, d_x: int, seed: int) -> tuple[float, np.ndarray, np.ndarray]:
+    """A random start with separate key and query: W_K and W_Q with normal entries of size scale, and c = |W_K|.
+
+    >>> c, W_K, W_Q = separate(0.1, d_x=4, seed=0)
+    >>> print(W_K.shape, f"{abs(c**2 - (W_K**2).sum()):.1f}")
+    (4, 4) 0.0
+    """
+    W_K, W_Q = scale * np.random.default_rng(seed).standard_normal((2, d_x, d_x))
+    return float(np.linalg.norm(W_K)), W_K, W_Q
 
 
 def follow(
@@ -101,6 +121,40 @@ def half_time(scale: float, N: int, d_x: int, *, noise: float = 0.0) -> float:
     """
     end, start, rate = _law(scale, N, d_x, noise)
     return math.log(end / start - 1) / rate if end > 2 * start else 0.0
+
+
+def sampled_half_times(
+    scale: float, N: int, d_x: int, *, lr: float, batch: int, runs: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The same start under plain SGD on sampled prompts: the times (lr times steps) to half of eta*, (runs,); or inf.
+
+    All weights of the merged layer are free, Theta (d_x + 1, d_x) and the row (u^T, c) that reads, and the loss is
+    half the squared error at the query of `batch` prompts, new for each step; runs that diverge, or need more than
+    five times the time of the law, count as inf.
+
+    >>> times = sampled_half_times(0.1, 10, 4, lr=0.003, batch=64, runs=3, rng=np.random.default_rng(0))
+    >>> print(abs(times / half_time(0.1, 10, 4) - 1).max() < 0.15)
+    True
+    """
+    Theta, read = np.zeros((runs, d_x + 1, d_x)), np.zeros((runs, d_x + 1))
+    (_, Theta[:, :d_x]), read[:, -1] = balanced(scale, d_x), -scale
+    end, times = _law(scale, N, d_x, 0.0)[0], np.full(runs, np.inf)
+    for step in range(1, round(5 * half_time(scale, N, d_x) / lr)):
+        x = rng.standard_normal((runs, batch, N + 1, d_x))
+        z = np.concatenate(
+            [x, x @ rng.standard_normal((runs, batch, d_x, 1))], axis=-1
+        )  # tokens; the last is the query
+        x_query, y_query, z = x[:, :, -1], z[:, :, -1, -1], z[:, :, :-1]
+        values, scores = z @ read[:, None, :, None], z @ (x_query @ Theta.mT)[..., None]  # (runs, batch, N, 1)
+        error = -(values * scores).mean((2, 3)) - y_query
+        to_Theta = -(error[..., None] * (values.mT @ z)[:, :, 0]).mT @ x_query / (N * batch)
+        to_read = -(error[..., None] * (scores.mT @ z)[:, :, 0]).mean(1) / N
+        Theta, read = Theta - lr * to_Theta, read - lr * to_read
+        eta = -(Theta[:, :d_x].trace(axis1=1, axis2=2) * read[:, -1] + (Theta[:, -1] * read[:, :-1]).sum(1)) / d_x
+        times = np.where(np.isinf(times) & (eta > end / 2), lr * step, times)
+        if np.isfinite(times).all() or not np.isfinite(eta).any():
+            break
+    return times
 
 
 def _law(scale: float, N: int, d_x: int, noise: float) -> tuple[float, float, float]:

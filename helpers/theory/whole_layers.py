@@ -83,6 +83,19 @@ def best_layer(W: Tensor, N: int, *, noise: float = 0.0, weights: Tensor | None 
     return Layer(W_Q=torch.nn.functional.pad(Theta, (0, 1)), W_K=eye, W_V=torch.outer(eye[-1], read), P=eye.clone())
 
 
+def preconditioned_step(A: Tensor, N: int) -> Layer:
+    """The layer that answers x_q^T A (1/N) sum_i y_i x_i: the gradient step of size 1 with A^T (d_x, d_x) in W_Q.
+
+    >>> step = preconditioned_step(torch.tensor([[0.5, 0.2], [0.0, 0.5]]), N=20)
+    >>> step.W_Q[1], step.P[-1]
+    (tensor([0.2000, 0.5000, 0.0000]), tensor([0.0000, 0.0000, 0.0500]))
+    """
+    d_x = checks.tensor("A", A, "d_x d_x")["d_x"]
+    slot, I = torch.zeros(1, 1, dtype=A.dtype), torch.eye(d_x + 1, dtype=A.dtype)
+    W_Q, W_K = torch.block_diag(A.mT, slot), torch.block_diag(I[:d_x, :d_x], slot)
+    return Layer(W_Q, W_K, W_V=-torch.outer(I[-1], I[-1]), P=I / checks.count("N", N))
+
+
 def _descend(start: Tensor, W: Tensor, N: int, noise: float, weights: Tensor) -> Tensor:
     at = start.clone().requires_grad_()
     search = torch.optim.LBFGS([at], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")

@@ -99,11 +99,20 @@ def test_the_best_matrix_in_w_q_alone_is_beaten_unless_the_tasks_have_mean_zero(
     I, prior = torch.eye(3).double(), (weights[:, None] * W).mT @ W
     A = closed_forms.preconditioner(I, N, noise=noise, prior=prior)
     alone = closed_forms.preconditioned_excess(A, I, N, noise=noise, prior=prior)
-    layer = constructions.gd_step(1.0, N, 3)._replace(W_Q=torch.block_diag(A, torch.zeros(1, 1).double()))
+    layer = whole_layers.preconditioned_step(A, N)
     assert whole_layers.excess(layer, W, N, noise=noise, weights=weights).item() == pytest.approx(alone, rel=1e-10)
     best = whole_layers.best_layer(W, N, noise=noise, weights=weights)
     whole = whole_layers.excess(best, W, N, noise=noise, weights=weights).item()
     assert whole == pytest.approx(alone, rel=1e-9) if law == "no mean" else whole < 0.97 * alone
+
+
+def test_the_step_is_preconditioned_by_a_and_not_by_its_transpose():
+    p = tasks.linear_regression(50, 7, 3, seed=1)
+    A = torch.randn(3, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    y_hat = constructions.learner([whole_layers.preconditioned_step(A, 7)])(*p.shown)[:, 0]
+    moment = (p.x * p.y).mean(1)
+    assert torch.allclose(y_hat, torch.einsum("bi,ij,bj->b", p.x_query, A, moment), rtol=0, atol=EXACT)
+    assert not torch.allclose(y_hat, torch.einsum("bi,ij,bj->b", p.x_query, A.mT, moment), rtol=0, atol=1e-2)
 
 
 def test_more_random_starts_find_nothing_lower():
