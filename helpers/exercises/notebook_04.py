@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
-from helpers import checks
+from helpers import checks, constructions, tasks
+from helpers.attention import Layer
 from helpers.exercises import ask, number_verdict, verdict
 from helpers.theory import closed_forms
 
@@ -15,13 +17,15 @@ def check_best_step(eta: float, error: float) -> None:
     """Notebook 04, exercise 1: best step and its excess for Gaussian inputs, d_x = 8, N = 16, noise^2 = 0.25.
 
     >>> check_best_step(16 / 25, 2.88)
-    Not yet: 0.64 is not it. Hint: for eta, the noise counts in c as well.
+    Not yet: 0.64 is not it. Hint: for eta, what does the noise change in section 1?
     """
+    if eta is ... or error is ...:
+        return print("Not yet: replace the dots by your two numbers.")
     best = closed_forms.best_step(16, 8, noise=0.5)
     if not _close(eta, best):
-        return number_verdict(eta, best, "for eta, the noise counts in c as well.")
+        return number_verdict(eta, best, "for eta, what does the noise change in section 1?")
     lowest = closed_forms.gd_excess(best, 16, 8, noise=0.5)
-    number_verdict(error, lowest, "eta is right. The excess is d_x c/(N + c), with no factor 1/2.")
+    number_verdict(error, lowest, "eta is right. The excess has no factor 1/2, and the query has no noise.")
 
 
 def check_half_loss(answer: Callable[[float, int, int], float]) -> None:
@@ -50,6 +54,41 @@ def check_relu_step(answer: Callable[[int, int], float]) -> None:
         same, other = (d_x + 2) / 2 / N, (1 - 1 / N) / 4  # E u^2 / d_x: pairs i = j, and the others
         expected.append(1 / 4 / (same + other))
     _check_numbers(answer, settings, expected, "E[y_q u] = d_x/4; in E[u^2] there are N terms with i = j.")
+
+
+def check_preconditioned(answer: Callable[[Tensor, int], tuple]) -> None:
+    """Notebook 04, exercise 4: `answer(A, N)` is (W_Q, W_K, W_V, P), which answer x_q^T A (1/N) sum_i y_i x_i.
+
+    >>> check_preconditioned(lambda A, N: (...,) * 4)
+    Not yet: expected four matrices W_Q, W_K, W_V, P in float64. Replace the dots.
+    """
+    p = tasks.linear_regression(B=64, N=9, d_x=3, seed=41)
+    A = torch.randn(3, 3, generator=torch.Generator().manual_seed(42), dtype=torch.float64)
+    said = ask(answer, A.clone(), 9)
+    if said is None:
+        return
+    try:
+        layer = Layer(*said)
+        y_hat = constructions.learner([layer])(*p.shown)[:, 0]
+    except (TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        dots = "Replace the dots." if isinstance(said, tuple) and ... in said else f"{type(error).__name__}: {error}"
+        return print(f"Not yet: expected four matrices W_Q, W_K, W_V, P in float64. {dots}")
+    moment = (p.x * p.y).mean(1)
+    right, transposed = ((p.x_query @ matrix * moment).sum(1) for matrix in (A, A.mT))
+    hint = "compare with constructions.gd_step(1.0, N, d_x), block by block."
+    for wrong, what in _slips(right, transposed):
+        if torch.allclose(y_hat, wrong, rtol=0, atol=1e-9):
+            hint = what
+    verdict(y_hat, right, hint)
+
+
+def _slips(right: Tensor, transposed: Tensor) -> list[tuple[Tensor, str]]:
+    return [
+        (transposed, "it answers x_q^T A^T (1/N) sum y_i x_i: through which of the matrices does the query pass?"),
+        (-right, "the sign: a prediction is minus the query's label slot."),
+        (9 * right, "the scale: where is the mean over the N examples?"),
+        (torch.zeros_like(right), "it always answers 0: which row of P W_V writes into the label slot?"),
+    ]
 
 
 def _check_numbers(answer: Callable, settings: list[tuple], expected: list[float], hint: str) -> None:

@@ -16,11 +16,11 @@ STEPS = {
     "noise forgotten": ((16 / 25, 2.88), "Not yet: 0.64 is not it"),
     "noise for noise squared": ((16 / 25.5, 8 * 9.5 / 25.5), WRONG),
     "per example": ((1 / 25.25, 2.9307), WRONG),
-    "the step alone": ((0.6337, ...), "Not yet: expected one finite number, got Ellipsis. Hint: eta is right"),
+    "the step alone": ((0.6337, ...), "Not yet: replace the dots"),
     "half the excess": ((0.6337, 2.9307 / 2), "Not yet: 1.46535 is not it. Hint: eta is right"),
     "per dimension": ((0.6337, 2.9307 / 8), WRONG),
     "with the query's noise": ((0.6337, 2.9307 + 0.25), WRONG),
-    "dots": ((..., ...), "Not yet: expected one finite number"),
+    "dots": ((..., ...), "Not yet: replace the dots by your two numbers."),
     "infinite": ((math.inf, 1.0), "Not yet: expected one finite number"),
     "words": (("a", "b"), "Not yet: expected one finite number"),
     "two numbers in one": (([0.6, 0.7], 1.0), "Not yet: expected one finite number"),
@@ -69,3 +69,43 @@ def test_formulas(case, capsys):
     check(answer)
     said = capsys.readouterr().out
     assert said.startswith(verdict) and said.count("\n") == 1
+
+
+def test_dots_get_no_hint(capsys):
+    exercises.check_best_step(..., ...)
+    exercises.check_preconditioned(lambda A, N: (...,) * 4)
+    assert "Hint" not in capsys.readouterr().out
+
+
+def built(A, N, *, transpose=True, sign=-1.0, mean=True, slot=True):
+    """The layer of exercise 4, and its plausible slips."""
+    d_x = len(A)
+    W_Q, W_K, W_V, P = (torch.zeros(d_x + 1, d_x + 1).double() for _ in range(4))
+    W_Q[:d_x, :d_x], W_K[:d_x, :d_x] = A.T if transpose else A, torch.eye(d_x)
+    W_V[d_x if slot else 0, d_x] = sign
+    return W_Q, W_K, W_V, torch.eye(d_x + 1).double() / (N if mean else 1)
+
+
+LAYERS = {
+    "right": (built, RIGHT),
+    "right, A in W_K": (lambda A, N: (built(A, N)[1], built(A.T, N)[0], *built(A, N)[2:]), RIGHT),
+    "transposed": (lambda A, N: built(A, N, transpose=False), "through which of the matrices does the query pass?"),
+    "plus": (lambda A, N: built(A, N, sign=1.0), "the sign"),
+    "a sum": (lambda A, N: built(A, N, mean=False), "the scale"),
+    "another slot": (lambda A, N: built(A, N, slot=False), "it always answers 0"),
+    "A is symmetric, is it not": (lambda A, N: built((A + A.T) / 2, N), "block by block"),
+    "another N": (lambda A, N: built(A, 20), "block by block"),
+    "dots": (lambda A, N: (...,) * 4, "Not yet: expected four matrices"),
+    "three": (lambda A, N: built(A, N)[:3], "Not yet: expected four matrices"),
+    "in float32": (lambda A, N: tuple(W.float() for W in built(A, N)), "in float64"),
+    "nothing": (lambda A, N: None, "Not yet: the function returns nothing"),
+    "a slip": (lambda A: A, "Not yet: your function raised TypeError"),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_the_layer_that_the_reader_builds(case, capsys):
+    answer, wanted = LAYERS[case]
+    exercises.check_preconditioned(answer)
+    said = capsys.readouterr().out
+    assert wanted in said and said.startswith("✔ Right" if wanted == RIGHT else "Not yet") and said.count("\n") == 1
