@@ -121,8 +121,8 @@ def tripled(prompt: tasks.Prompt, L: float, k: int) -> Tensor:
 @functools.lru_cache
 def by_depth(noise: float, shift: int = 0) -> dict[str, Tensor]:
     """Half-losses on 4,000 new prompts after 1 to 5 layers (5, B): of the best untied steps of gradient descent (for
-    10,000 other prompts), and of layers by hand with L = 5."""
-    h = best_steps.eigenvalues(10, inputs="uniform", seed=50 + shift)
+    5,000 other prompts), and of layers by hand with L = 5."""
+    h = best_steps.eigenvalues(10, inputs="uniform", B=5000, seed=50 + shift)
     new, depths = prompts(4000, noise=noise, seed=60 + shift), range(1, 6)
     etas = [best_steps.steps(h / 10, k, noise=noise, h=h).untied for k in depths]
     found = {"gradient descent": [learners.gd_weights(new.x, new.y, etas[k - 1], k) for k in depths]}
