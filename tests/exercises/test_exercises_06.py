@@ -2,40 +2,65 @@
 
 import math
 
+import numpy as np
 import pytest
-import torch
 
 from helpers.exercises import notebook_06 as exercises
 
 RIGHT, WRONG = "✔ Right", "Not yet"
-GAMMA = 1 / (0.666 + math.sqrt(0.666 * 10.845) + 10.845)
+H = np.polynomial.Polynomial([0, 1])
+
+
+def step(rho, s, a, gamma):
+    return rho * (1 - a * H * s * s), s * (1 - gamma * H * s * s)
+
+
+def in_turn(rho, s, a, gamma):
+    s = s * (1 - gamma * H * s * s)  # too early: rho must see the old s
+    return rho * (1 - a * H * s * s), s
+
+
+def roundest(low, high):
+    return 1 / (high + math.sqrt(high * low) + low)
+
+
+def critical(h_max, N, eta):
+    return 2 * N / (eta * h_max)
+
 
 CASES = {
-    "degree, right": (exercises.check_degree, 40, RIGHT),
-    "degree, as a tensor": (exercises.check_degree, torch.tensor(40), RIGHT),
-    "degree, powers of three": (exercises.check_degree, 81, WRONG),
-    "degree, three layers": (exercises.check_degree, 13, WRONG),
-    "degree, of gradient descent": (exercises.check_degree, 4, WRONG),
-    "degree, nothing": (exercises.check_degree, ..., "Not yet: expected one finite number"),
-    "gamma, right": (exercises.check_gamma, GAMMA, RIGHT),
-    "gamma, three digits": (exercises.check_gamma, 0.0704, RIGHT),
-    "gamma, the best for the loss": (exercises.check_gamma, 0.056, WRONG),
-    "gamma, without the root": (exercises.check_gamma, 1 / (0.666 + 10.845), WRONG),
-    "gamma, a string": (exercises.check_gamma, "0.0704", "Not yet: expected one finite number"),
-    "dampening, right": (exercises.check_dampening, (0.7174, 0.782), RIGHT),
-    "dampening, a list": (exercises.check_dampening, [2 * 19.8 / 12 / 4.6, 2 * 19.8 / 12 / 4.22], RIGHT),
-    "dampening, other order": (exercises.check_dampening, (0.782, 0.7174), WRONG),
-    "dampening, without the 2": (exercises.check_dampening, (0.3587, 0.391), WRONG),
-    "dampening, one": (exercises.check_dampening, 0.75, "Not yet: expected two numbers"),
-    "dampening, three": (exercises.check_dampening, (1, 2, 3), "Not yet: expected two numbers"),
-    "dampening, dots": (exercises.check_dampening, (..., ...), "Not yet: expected one finite number"),
-    "dampening, NaN": (exercises.check_dampening, (0.7174, math.nan), "Not yet: expected one finite number"),
-    "dampening, as in the paper": (exercises.check_dampening, (0.75, 0.75), WRONG),
+    "step, right": (exercises.check_step, (step, 40), RIGHT),
+    "step, powers of three": (exercises.check_step, (step, 81), WRONG),
+    "step, three layers": (exercises.check_step, (step, 13), WRONG),
+    "step, of gradient descent": (exercises.check_step, (lambda r, s, a, g: (r * (1 - a * H), s), 4), WRONG),
+    "step, s not squared": (
+        exercises.check_step,
+        (lambda r, s, a, g: (r * (1 - a * H * s), s * (1 - g * H * s)), 40),
+        WRONG,
+    ),
+    "step, s too early": (exercises.check_step, (in_turn, 40), WRONG),
+    "step, the other sign": (exercises.check_step, (lambda *p: step(p[0], p[1], -p[2], p[3]), 40), WRONG),
+    "step, nothing": (exercises.check_step, (lambda *p: None, ...), "Not yet: the function returns nothing"),
+    "step, no degree": (exercises.check_step, (step, ...), "Not yet: expected one finite number"),
+    "step, numbers": (exercises.check_step, (lambda *p: (1.0, 1.0), 40), "Not yet: expected a pair of polynomials"),
+    "step, a slip": (exercises.check_step, (lambda rho: rho, 40), "Not yet: your function raised TypeError"),
+    "roundest, right": (exercises.check_roundest, (roundest,), RIGHT),
+    "roundest, a constant": (exercises.check_roundest, (lambda low, high: 0.0704,), WRONG),
+    "roundest, without the root": (exercises.check_roundest, (lambda low, high: 1 / (low + high),), WRONG),
+    "roundest, the flat top": (exercises.check_roundest, (lambda low, high: 2 / (3 * (low + high)),), WRONG),
+    "roundest, a word": (exercises.check_roundest, (lambda low, high: "small",), "Not yet: expected one finite"),
+    "roundest, nothing": (exercises.check_roundest, (lambda low, high: None,), "Not yet: the function returns nothing"),
+    "critical, right": (exercises.check_critical, (critical,), RIGHT),
+    "critical, without the 2": (exercises.check_critical, (lambda h, N, eta: N / (eta * h),), WRONG),
+    "critical, without N": (exercises.check_critical, (lambda h, N, eta: 2 / (eta * h),), WRONG),
+    "critical, a constant": (exercises.check_critical, (lambda h, N, eta: 0.75,), WRONG),
+    "critical, NaN": (exercises.check_critical, (lambda h, N, eta: math.nan,), "Not yet: expected one finite number"),
+    "critical, nothing": (exercises.check_critical, (lambda h, N, eta: None,), "Not yet: the function returns nothing"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_checks_tell_right_from_wrong(case, capsys):
-    check, answer, verdict = CASES[case]
-    check(answer)
+    check, answers, verdict = CASES[case]
+    check(*answers)
     assert capsys.readouterr().out.startswith(verdict)
