@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from helpers.verdicts import (
     EXACT,
     FAILS,
     HOLDS,
+    KINDS,
     MEASURED,
     REPORTED,
     RESTATED,
@@ -121,7 +123,7 @@ def test_sentences_are_sentences():
     for claim in ALL:
         assert re.fullmatch(r"[A-ZΔ].*[.]", claim.says), claim.says
         assert not claim.instead or claim.instead.endswith("."), claim.instead
-        assert claim.kind in (EXACT, MEASURED, REPORTED)
+        assert claim.kind in KINDS
 
 
 def test_reported_claims_have_a_source_and_are_not_judged(rows):
@@ -373,12 +375,23 @@ FAULTS = {  # notebook, claim, module, what is replaced, by what, the verdict th
 }
 
 
+def forget():
+    """Drops what the claims' modules have measured and keep."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("helpers.verdicts."):
+            for kept in vars(module).values():
+                getattr(kept, "cache_clear", lambda: None)()
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_wrong_computation_changes_the_verdict(fault, monkeypatch):
     notebook, name, module, attribute, break_it, then = FAULTS[fault]
     (claim,) = [claim for claim in verdicts.claims_of(notebook) if claim.name == name]
     before = verdicts.judge(claim.measure())
     assert before in (HOLDS, RESTATED)
-    monkeypatch.setattr(module, attribute, break_it(getattr(module, attribute)))
-    after = verdicts.judge(claim.measure())
+    with monkeypatch.context() as patch:
+        patch.setattr(module, attribute, break_it(getattr(module, attribute)))
+        forget()
+        after = verdicts.judge(claim.measure())
+    forget()
     assert after == then != before
