@@ -180,26 +180,29 @@ def sim_am(m_icl: Tensor, m_ft: Tensor, m_zsl: Tensor | None = None, *, centred:
 # --- orders ---------------------------------------------------------------------------------------------------
 
 
-def kendall(a: Tensor, b: Tensor) -> Tensor:
+def kendall(a: Tensor, b: Tensor, groups: Tensor | None = None) -> Tensor:
     """Kendall's tau-b (rank correlation) along the last dimension, as scipy.stats.kendalltau.
 
-    NaN where one side is all ties, or holds a NaN.
+    With `groups`, of the same shape, only pairs within a group count: a difference between groups, such as a label that
+    both orders know, says nothing then. NaN where one side is all ties, or holds a NaN.
 
     >>> kendall(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])).item()    # 5 pairs agree, 1 does not
     0.6666666865348816
     """
-    if a.shape != b.shape or a.shape[-1] < 2:
+    groups = torch.zeros_like(a) if groups is None else groups
+    if a.shape != b.shape or a.shape != groups.shape or a.shape[-1] < 2:
         raise ValueError(f"expected one shape with at least 2 to order, got {tuple(a.shape)} and {tuple(b.shape)}.")
 
     def signs(x):
         return (x[..., :, None] - x[..., None, :]).sign().flatten(-2)
 
-    def of_row(a, b):
-        s, t = signs(a), signs(b)
+    def of_row(a, b, groups):
+        together = signs(groups) == 0  # (rows, n * n)
+        s, t = signs(a) * together, signs(b) * together
         tau = (s * t).sum(-1) * (s.square().sum(-1) * t.square().sum(-1)).rsqrt()
         return tau.masked_fill((a.isnan() | b.isnan()).any(-1), torch.nan)
 
-    rows = a.flatten(0, -2) if a.ndim > 1 else a[None], b.flatten(0, -2) if b.ndim > 1 else b[None]
+    rows = (x.reshape(-1, x.shape[-1]) for x in (a, b, groups))
     parts = zip(*(x.split(256) for x in rows), strict=True)  # 256 rows at a time: a pair is a number
     return torch.cat([of_row(*part) for part in parts]).reshape(a.shape[:-1])
 
