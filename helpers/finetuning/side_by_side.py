@@ -1,4 +1,4 @@
-"""In-context learning beside fine-tuning, task by task: accuracy, every measure of similarity, and their controls."""
+"""In-context learning beside fine-tuning, task by task: accuracy, all measures of similarity, negative controls."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 
 from helpers.finetuning import similarity, small_gpt, toy_language
-from helpers.finetuning.small_gpt import Recipe, State
+from helpers.finetuning.inside import State
+from helpers.finetuning.small_gpt import Recipe
 from helpers.finetuning.toy_language import Episode
 from helpers.models.gpt import WordGPT
-from helpers.theory import mixing
 
 
 class Conditions(NamedTuple):
-    """The same queries (B, Q), asked in three ways, on `own` tokens each."""
+    """The three experimental conditions: the same queries (B, Q) zero-shot, fine-tuned, in context; `own` tokens each.
+
+    `similarity` takes ICL first, then FT, then ZSL.
+    """
 
     zsl: State
     ft: State
@@ -24,11 +27,14 @@ class Conditions(NamedTuple):
     own: int
 
     def updates(self) -> tuple[Tensor, Tensor, Tensor]:
-        """h_ICL, h_FT, h_ZSL, each (B, Q, L, d), in the order in which `similarity` takes them."""
+        """h_ICL, h_FT, h_ZSL, each (B, Q, L, d)."""
         return self.icl.updates, self.ft.updates, self.zsl.updates
 
     def scores(self) -> tuple[Tensor, Tensor, Tensor]:
-        """m_ICL, m_FT, m_ZSL, each (B, Q, L, H, own): of the query's own tokens."""
+        """m_ICL, m_FT, m_ZSL, each (B, Q, L, H, own): of the query's own tokens, without the penalty for distance.
+
+        The penalty is the same in all three; left in, it makes them alike.
+        """
         return tuple(part.scores[..., -self.own :] for part in (self.icl, self.ft, self.zsl))
 
 
@@ -49,22 +55,22 @@ def after_finetuning(model: WordGPT, episode: Episode, recipe: Recipe, *, after:
 
 
 def right(at: State, episode: Episode) -> Tensor:
-    """Which queries (B, Q) are answered right."""
+    """Which queries (B, Q) are answered right (bool)."""
     return toy_language.answers(at.logits.flatten(0, 1), episode) == episode.target
 
 
 def accuracy(at: State, episode: Episode) -> Tensor:
-    """The share of queries answered right, for each task (B,)."""
+    """The accuracy (B,) of each task: the share of its queries answered right."""
     return right(at, episode).to(at.logits.dtype).mean(1)
 
 
 def recall(three: Conditions, episode: Episode) -> Tensor:
-    """The counts (B, 4) that `similarity.rec2ftp` takes."""
+    """The counts (B, 4) of corrected errors that `similarity.rec2ftp` takes."""
     return similarity.corrections(*(right(at, episode) for at in three[:3]))
 
 
 def per_query(three: Conditions) -> Tensor:
-    """SimAOU (B, Q, L) of what the updates of a task's queries do not share: minus their mean over the queries.
+    """SimAOU centred over a task's queries, (B, Q, L): of what their updates do not share.
 
     What is the same for all queries cannot tell one class from another.
     """
@@ -73,11 +79,29 @@ def per_query(three: Conditions) -> Tensor:
     return torch.cosine_similarity(icl, ft, dim=-1)
 
 
+def pattern(three: Conditions) -> Tensor:
+    """How the updates place a task's queries to each other (RSA), (B, 1, L). It knows no axes, so models can cross."""
+    h_icl, h_ft, h_zsl = three.updates()
+    icl, ft = ((change).transpose(1, 2) for change in (h_icl - h_zsl, h_ft - h_zsl))  # (B, L, Q, d)
+    return similarity.rsa(icl, ft)[:, None]
+
+
+def exchanged(three: Conditions, other: Conditions) -> Tensor:
+    """SimAOU of what an exchange of the demonstrations changes, (B, Q, L): a difference of differences.
+
+    cos(h_ICL - h'_ICL, h_FT - h'_FT), the strokes with `other` demonstrations of the same task; centred over the
+    queries. All that both learners know without just these demonstrations, zero-shot included, is gone.
+    """
+    changes = (getattr(three, way).updates - getattr(other, way).updates for way in ("icl", "ft"))
+    return torch.cosine_similarity(*(change - change.mean(1, keepdim=True) for change in changes), dim=-1)
+
+
 METRICS: dict[str, Callable[[Conditions], Tensor]] = {
     "SimAOU": lambda three: similarity.sim_aou(*three.updates()),
     "SimAOU, normalised": lambda three: similarity.sim_aou(*three.updates(), normalised=True),
     "its floor": lambda three: similarity.aou_floor_of(*three.updates()),
     "SimAOU, per query": per_query,
+    "pattern of the queries": pattern,
     "SimAM": lambda three: similarity.sim_am(*three.scores()[:2]).mean(-1),
     "SimAM, before FT": lambda three: similarity.sim_am(three.scores()[0], three.scores()[2]).mean(-1),
     "SimAM Δ": lambda three: similarity.sim_am(*three.scores()).mean(-1),
@@ -101,119 +125,27 @@ def best_rate(models: Sequence[WordGPT], episode: Episode, recipe: Recipe, rates
     return max(rates, key=right)
 
 
-# --- who is listened to ---------------------------------------------------------------------------------------
-
-
-class Attribution(NamedTuple):
-    """How much each token of the demonstrations counts for each query, (B, Q, L, n), in five ways; n = k * length.
-
-    - `icl`: its attention score, summed over the heads (Dai et al. 2023);
-    - `content`: the same without the penalty for distance, which is the same for all demonstrations: q^T k / sqrt(d_k);
-    - `queries`: q'^T q, of the attention queries that it had when it was trained on, and the test token's (Dai et al.);
-    - `keys`: x'^T x, of the layer's inputs. A weight change of SGD is a sum of e_t x_t^T, so this is what it reads;
-    - `gradients`: how far the demonstration's step lowers the query's loss, to first order, by the layer's weights
-      (TracIn, Pruthi et al. 2020); one number a demonstration, (B, Q, L, k).
-    """
-
-    icl: Tensor
-    content: Tensor
-    queries: Tensor
-    keys: Tensor
-    gradients: Tensor
-
-
-def attributions(model: WordGPT, episode: Episode, recipe: Recipe) -> Attribution:
-    """Who is listened to in context, and in the fine-tuning's own terms. Takes GD on W_K and W_V only."""
-    if recipe.rule != "GD" or recipe.trained != "W_K, W_V":
-        raise ValueError(f"recipe: expected GD on W_K, W_V, got {recipe.rule} on {recipe.trained}.")
-    of_query = _query_gradients(model, episode)
-
-    def watch(i, weights, gradient):
-        inside = small_gpt.run(model, model.embed(episode.demos[:, i]), weights)
-        inputs, queries = inside.inputs.transpose(0, 1), inside.qkv[:, :, :, 0].flatten(-2).transpose(0, 1)
-        step = torch.stack(list(gradient.values()), 1)  # (B, L, 2d, d)
-        return inputs, queries, torch.einsum("bqlij,blij->bql", of_query, step)
-
-    weights, seen = small_gpt.finetune(model, episode.demos, recipe, watch)
-    inputs, queries = (torch.cat(part, dim=2) for part in list(zip(*seen, strict=True))[:2])  # (B, L, n, d)
-    ft, own = small_gpt.with_weights(model, episode, weights), episode.query.shape[2]
-    icl = small_gpt.in_context(model, episode).scores.sum(3)[..., :-own]
-    back = torch.arange(icl.shape[-1] + own - 1, own - 1, -1)  # from the query's last token, where scores are taken
-    return Attribution(
-        icl,
-        icl + model.core.slopes.sum() * back,
-        torch.einsum("blnd,bqld->bqln", queries, ft.queries.flatten(-2)),
-        torch.einsum("blnd,bqld->bqln", inputs, ft.inputs),
-        torch.stack([at for *_, at in seen], dim=-1),
-    )
-
-
-def _query_gradients(model: WordGPT, episode: Episode) -> Tensor:
-    """Of each query's loss before the fine-tuning, by each layer's W_K and W_V: (B, Q, L, 2d, d)."""
-    tokens = torch.cat([episode.query, episode.target[..., None]], dim=-1).flatten(0, 1)
-    weights = small_gpt.start(model, Recipe(), len(tokens))
-    found = small_gpt.gradients(model, tokens, weights, Recipe())
-    return torch.stack(list(found.values()), dim=1).unflatten(0, episode.target.shape)
-
-
-# --- what the context does, directly and on the way -----------------------------------------------------------
-
-
-class Effects(NamedTuple):
-    """h_ICL - h_ZSL = direct + indirect, each (B, Q, L, d); and the gate λ (B, Q, L, H)."""
-
-    total: Tensor
-    direct: Tensor
-    indirect: Tensor
-    gate: Tensor
-
-
-@torch.no_grad()
-def effects(model: WordGPT, episode: Episode) -> Effects:
-    """What of the change is due to reading demonstrations here, and what to the query having changed on its way here.
-
-    With A(X) what attention reads from tokens X alone, and λ the weight of the demonstrations X' in the softmax,
-    direct = λ (A(X') - A(X)), of the query as it is in context; indirect = A(X) in context - A(X) zero-shot.
-    """
-    own = episode.query.shape[2]
-    parts = [_effects(model, row, own) for row in model.embed(episode.prompts()).split(128)]
-    return Effects(*(torch.cat(part).unflatten(0, episode.target.shape) for part in zip(*parts, strict=True)))
-
-
-def _effects(model: WordGPT, z: Tensor, own: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    icl, zsl = small_gpt.run(model, z), small_gpt.run(model, z[:, -own:])
-    scores = small_gpt.at_last(model, icl).scores.transpose(0, 1)  # (L, B, H, T)
-    values = icl.qkv[..., 2, :, :].transpose(2, 3)  # (L, B, H, T, d_k)
-    demos, mine = slice(None, -own), slice(-own, None)
-    A_demos, A_own = (
-        mixing.read_out(scores[..., None, part], values[..., part, :]).squeeze(-2) for part in (demos, mine)
-    )
-    gate = mixing.gate(scores[..., demos], scores[..., mine])  # λ
-    P = torch.stack([block.P.weight for block in model.core.blocks])  # (L, d, d)
-    at_zsl = zsl.updates[:, :, -1]
-    direct = (gate[..., None] * (A_demos - A_own)).flatten(-2) @ P.mT
-    indirect = A_own.flatten(-2) @ P.mT - at_zsl
-    return tuple(part.transpose(0, 1) for part in (icl.updates[:, :, -1] - at_zsl, direct, indirect, gate))
-
-
 # --- controls -------------------------------------------------------------------------------------------------
 
-CONTROLS = ("the same", "labels shuffled", "of another task", "random words")
+CONTROLS = ("the same", "others of the task", "labels shuffled", "of another task", "random words")
 
 
 def other_context(episode: Episode, control: str, *, seed: int = 0) -> Episode:
-    """The same queries behind other demonstrations: with their labels shuffled, of the next task, or random words with
-    random labels of the task.
+    """The same queries behind other demonstrations (a negative control), as many.
 
-    >>> task = toy_language.draw(B=3)
-    >>> episode = toy_language.few_shot(task, k=16)
+    Fresh ones of the same task; the same ones with their labels shuffled (Min et al. 2022); those of the next task; or
+    random words with random labels of the task.
+
+    >>> episode = toy_language.few_shot(toy_language.draw(B=3), k=16)
     >>> shuffled = other_context(episode, "labels shuffled")
     >>> torch.equal(shuffled.demos[..., :-1], episode.demos[..., :-1]), torch.equal(shuffled.demos, episode.demos)
     (True, False)
     """
     if control not in CONTROLS:
         raise ValueError(f"control: expected one of {', '.join(CONTROLS)}, got {control!r}.")
-    generator, demos = torch.Generator().manual_seed(seed), episode.demos.clone()
+    if control == "others of the task":
+        return toy_language.other_demonstrations(episode, seed=1000 + seed)  # not a seed that drew the first ones
+    generator, demos = torch.Generator().manual_seed(seed), episode.demos.clone()  # (B, k, L)
     B, k, _ = demos.shape
     if control == "labels shuffled":
         demos[..., -1] = demos[..., -1].gather(1, torch.rand(B, k, generator=generator).argsort(1))

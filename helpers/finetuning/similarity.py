@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap(values: Tensor, statistic: Callable[[Tensor], Tensor] | None = None, *, seed: int = 0) -> Interval:
-    """The mean over the first dimension, and between what 95 % of 1,000 resamples of it lie.
+    """A percentile bootstrap: the mean over the first dimension, and between what 95 % of 1,000 resamples of it lie.
 
     The first dimension must be the demonstration sets: all queries of one set share its prompt and its fine-tuning, so
     they are not independent, and are drawn or left out together. `statistic` maps (…, B, rest) to (…, rest).
@@ -59,7 +59,7 @@ class Recall(NamedTuple):
 
 
 def corrections(zsl: Tensor, ft: Tensor, icl: Tensor) -> Tensor:
-    """From who was right (B, Q), counts (B, 4): corrected by both, by FT, by ICL; and all errors of ZSL.
+    """A contingency table (B, 4) from who was right (B, Q): corrected by both, by FT, by ICL; all errors of ZSL.
 
     >>> right = torch.tensor([[True, False, False, False]])
     >>> corrections(right, ~right, torch.tensor([[True, True, False, True]]))
@@ -129,6 +129,32 @@ def aou_floor_of(h_icl: Tensor, h_ft: Tensor, h_zsl: Tensor) -> Tensor:
     return ((1 - a) * (1 - b)).sqrt() / 2
 
 
+def rsa(a: Tensor, b: Tensor) -> Tensor:
+    """Representational similarity analysis: do Q things lie to each other in a (…, Q, d) as they do in b (…, Q, e)?
+
+    The correlation, over all pairs of two of the Q, of their inner products, each side's mean taken out before
+    (Kriegeskorte et al. 2008). Turning or mirroring a changes nothing, so a and b may be of different models.
+
+    >>> a = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    >>> round(rsa(a, a @ torch.linalg.qr(a[:3]).Q).item(), 4), round(rsa(a, a[:, :1]).item(), 1) < 1
+    (1.0, True)
+    """
+    if a.shape[:-1] != b.shape[:-1] or a.shape[-2] < 3:
+        raise ValueError(f"expected the same at least 3 things, got {tuple(a.shape)} and {tuple(b.shape)}.")
+    i, j = torch.triu_indices(a.shape[-2], a.shape[-2], offset=1, device=a.device)
+    a, b = (x - x.mean(-2, keepdim=True) for x in (a, b))
+    return correlation(*((x @ x.mT)[..., i, j] for x in (a, b)))  # (…, pairs)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's correlation along the last dimension; 0 where one side is constant.
+
+    >>> correlation(torch.tensor([-1.0, 0, 1]), torch.tensor([1.0, 1, 1])).item()
+    0.0
+    """
+    return torch.cosine_similarity(*(x - x.mean(-1, keepdim=True) for x in (a, b)), dim=-1)
+
+
 # --- attention's scores ---------------------------------------------------------------------------------------
 
 
@@ -154,26 +180,29 @@ def sim_am(m_icl: Tensor, m_ft: Tensor, m_zsl: Tensor | None = None, *, centred:
 # --- orders ---------------------------------------------------------------------------------------------------
 
 
-def kendall(a: Tensor, b: Tensor) -> Tensor:
-    """Kendall's tau-b along the last dimension, as scipy.stats.kendalltau.
+def kendall(a: Tensor, b: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Kendall's tau-b (rank correlation) along the last dimension, as scipy.stats.kendalltau.
 
-    NaN where one side is all ties, or holds a NaN.
+    With `groups`, of the same shape, only pairs within a group count: a difference between groups, such as a label that
+    both orders know, says nothing then. NaN where one side is all ties, or holds a NaN.
 
     >>> kendall(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])).item()    # 5 pairs agree, 1 does not
     0.6666666865348816
     """
-    if a.shape != b.shape or a.shape[-1] < 2:
+    groups = torch.zeros_like(a) if groups is None else groups
+    if a.shape != b.shape or a.shape != groups.shape or a.shape[-1] < 2:
         raise ValueError(f"expected one shape with at least 2 to order, got {tuple(a.shape)} and {tuple(b.shape)}.")
 
     def signs(x):
         return (x[..., :, None] - x[..., None, :]).sign().flatten(-2)
 
-    def of_row(a, b):
-        s, t = signs(a), signs(b)
+    def of_row(a, b, groups):
+        together = signs(groups) == 0  # (rows, n * n)
+        s, t = signs(a) * together, signs(b) * together
         tau = (s * t).sum(-1) * (s.square().sum(-1) * t.square().sum(-1)).rsqrt()
         return tau.masked_fill((a.isnan() | b.isnan()).any(-1), torch.nan)
 
-    rows = a.flatten(0, -2) if a.ndim > 1 else a[None], b.flatten(0, -2) if b.ndim > 1 else b[None]
+    rows = (x.reshape(-1, x.shape[-1]) for x in (a, b, groups))
     parts = zip(*(x.split(256) for x in rows), strict=True)  # 256 rows at a time: a pair is a number
     return torch.cat([of_row(*part) for part in parts]).reshape(a.shape[:-1])
 

@@ -8,17 +8,16 @@ of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.func import jvp
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from helpers import checks
+from helpers.finetuning import inside
+from helpers.finetuning.inside import State, Weights
 from helpers.finetuning.toy_language import Episode
 from helpers.models.gpt import WordGPT
 
@@ -26,11 +25,9 @@ RULES = ("GD", "layer-causal (code)", "layer-causal (paper)", "linearised")
 LOSSES = ("label", "all tokens")
 TRAINED = ("W_K, W_V", "attention")
 
-Weights = dict[str, Tensor]
-
 
 class Recipe(NamedTuple):
-    """How to fine-tune.
+    """A fine-tuning recipe (hyperparameters).
 
     - `rule`: whose gradient. "GD" is that of the loss of the model's answer. Layer-causal GD (Deutch et al. 2023) stops
       the gradient at the door of each block and gives each block a loss of its own, through the final norm and the
@@ -48,146 +45,50 @@ class Recipe(NamedTuple):
     matched: bool = False
 
 
-class Inside(NamedTuple):
-    """What passes through the L blocks of a model, for B rows of T tokens; see `run`."""
-
-    logits: Tensor  # (B, T, V)
-    inputs: Tensor  # (L, B, T, d): what attention gets, after the norm
-    qkv: Tensor  # (L, B, T, 3, H, d_k): queries, keys, values
-    updates: Tensor  # (L, B, T, d): what attention adds to the tokens, after P
-    outputs: Tensor  # (L, B, T, d): the tokens after the block
-
-
-class State(NamedTuple):
-    """What a model does at the last token of each of B prompts; of B tasks with Q queries each, (B, Q, …)."""
-
-    logits: Tensor  # (B, V)
-    inputs: Tensor  # (B, L, d)
-    queries: Tensor  # (B, L, H, d_k)
-    updates: Tensor  # (B, L, d)
-    scores: Tensor  # (B, L, H, T): before the softmax, with the penalty for distance
-
-
-# --- the model, seen from inside ------------------------------------------------------------------------------
-
-
-def run(model: WordGPT, z: Tensor, weights: Weights | None = None, *, local: bool = False) -> Inside:
-    """Send embedded tokens z (B, T, d) through the model, with some weights replaced; keep what passes through.
-
-    With weights of several tasks, as many rows of z belong to each. With `local`, no gradient flows from a block to the
-    one before.
-
-    >>> model = WordGPT(80, d_model=8, n_layers=2, n_heads=2)
-    >>> [tuple(part.shape) for part in run(model, torch.zeros(4, 9, 8))]
-    [(4, 9, 80), (2, 4, 9, 8), (2, 4, 9, 3, 2, 4), (2, 4, 9, 8), (2, 4, 9, 8)]
-    """
-    inputs, qkv, updates, outputs, handles = [], [], [], [], []
-
-    def at_projection(layer, arguments, out):
-        inputs.append(arguments[0])
-        qkv.append(out.unflatten(-1, (3, len(model.core.slopes), -1)))
-
-    for block in model.core.blocks:
-        handles.append(block.W_QKV.register_forward_hook(at_projection))
-        handles.append(block.P.register_forward_hook(lambda layer, _, out: updates.append(out)))
-        handles.append(block.register_forward_hook(lambda layer, _, out: outputs.append(out)))
-        if local:
-            handles.append(block.register_forward_pre_hook(lambda layer, args: (args[0].detach(), *args[1:])))
-    try:
-        logits = _logits(model, z, weights)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Inside(logits, *(torch.stack(part) for part in (inputs, qkv, updates, outputs)))
-
-
-def _logits(model: WordGPT, z: Tensor, weights: Weights | None) -> Tensor:
-    with _own_weights(model, weights or {}):
-        return model.unembed(model.core(z))
-
-
-@contextmanager
-def _own_weights(model: WordGPT, weights: Weights) -> Iterator[None]:
-    """For a while, the rows (B R, T, d) of B tasks go through the tasks' own weights, R rows each.
-
-    Weights (B, n, d) stand for the last n rows of the model's; what the rows before them say stays.
-    """
-
-    def own(W):
-        def hook(layer, arguments, out):
-            (x,) = arguments
-            columns = W @ x.reshape(len(W), -1, x.shape[-1]).mT  # in this order the gradient lies in memory as W does
-            said = columns.mT.reshape(*x.shape[:-1], -1)
-            return torch.cat([out[..., : out.shape[-1] - said.shape[-1]], said], dim=-1)
-
-        return hook
-
-    handles = [
-        model.core.get_submodule(name.removesuffix(".weight")).register_forward_hook(own(W), prepend=True)
-        for name, W in weights.items()
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _first_order(f: Callable[[Weights], tuple], model: WordGPT, weights: Weights) -> tuple:
-    """f(W_0) + J (W - W_0), with W_0 the model's weights and W those of the tasks; f returns a tuple."""
-    own = dict(model.core.named_parameters())
-    here = {name: own[name].detach()[-W.shape[1] :].repeat(len(W), 1, 1) for name, W in weights.items()}
-    there = {name: W - here[name] for name, W in weights.items()}
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows no forward-mode derivatives
-        value, change = jvp(f, (here,), (there,))
-    return tuple(a + b for a, b in zip(value, change, strict=True))
-
-
-def state(model: WordGPT, z: Tensor, weights: Weights | None = None) -> State:
-    """What the model does at the last of the embedded tokens z (B, T, d); `weights` as in `run`."""
-    return at_last(model, run(model, z, weights))
-
-
-def at_last(model: WordGPT, inside: Inside) -> State:
-    """Of what passed through the model, what belongs to the last token."""
-    q, k = inside.qkv[:, :, -1, 0], inside.qkv[..., 1, :, :]  # (L, B, H, d_k), (L, B, T, H, d_k)
-    back = torch.arange(k.shape[2] - 1, -1, -1, dtype=k.dtype)
-    scores = torch.einsum("lbhd,lbthd->blht", q, k) / q.shape[-1] ** 0.5 - model.core.slopes[:, None] * back
-    parts = (part[:, :, -1].transpose(0, 1) for part in (inside.inputs, inside.qkv[..., 0, :, :], inside.updates))
-    return State(inside.logits[:, -1], *parts, scores)
-
-
 # --- three ways to ask ----------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def in_context(model: WordGPT, episode: Episode, *, after: bool = False, rows: int = 128) -> State:
-    """The demonstrations in the prompt; `episode.first(0)` is zero-shot. Parts are (B, Q, …).
+    """The activations with the demonstrations in the prompt; `episode.first(0)` is zero-shot. Parts are (B, Q, …).
 
     `after` looks one token later, at the first label word of the task, put behind the query: that is where the
     published code measures (Dai et al. 2023; the logits are then those *after* the label).
+
+    >>> from helpers.finetuning import toy_language
+    >>> episode = toy_language.few_shot(toy_language.draw(B=3), k=4, Q=5)
+    >>> model = WordGPT(toy_language.VOCABULARY, d_model=8, n_layers=2, n_heads=2)
+    >>> in_context(model, episode).updates.shape                                           # (B, Q, L, d)
+    torch.Size([3, 5, 2, 8])
     """
-    tokens = _prompts(episode, after).split(rows)
-    found = [state(model, model.embed(part)) for part in tokens]
+    parts = _prompts(episode, after).split(rows)
+    found = [inside.state(model, model.embed(tokens)) for tokens in parts]  # each (rows, …)
     return State(*(torch.cat(part).unflatten(0, episode.target.shape) for part in zip(*found, strict=True)))
 
 
 def with_weights(
     model: WordGPT, episode: Episode, weights: Weights, *, after: bool = False, linear: bool = False
 ) -> State:
-    """Zero-shot, with each task's weights; `linear` takes the first-order model at those weights."""
+    """The activations zero-shot, with each task's weights; `linear` takes the first-order model at those weights.
+
+    >>> from helpers.finetuning import toy_language
+    >>> episode = toy_language.few_shot(toy_language.draw(B=3), k=4, Q=5)
+    >>> model = WordGPT(toy_language.VOCABULARY, d_model=8, n_layers=2, n_heads=2)
+    >>> with_weights(model, episode, initial_weights(model, Recipe(), B=3)).updates.shape  # (B, Q, L, d)
+    torch.Size([3, 5, 2, 8])
+    """
     with torch.no_grad():
-        z = model.embed(_prompts(episode.first(0), after))
+        z = model.embed(_prompts(episode.first(0), after))  # (B * Q, L-1, d)
         if linear:
-            found = _first_order(lambda W: tuple(state(model, z, W)), model, weights)
+            found = inside.first_order(lambda W: tuple(inside.state(model, z, W)), model, weights)
         else:
-            found = state(model, z, weights)
+            found = inside.state(model, z, weights)
     return State(*(part.unflatten(0, episode.target.shape) for part in found))
 
 
 def _prompts(episode: Episode, after: bool) -> Tensor:
-    tokens = episode.prompts()
-    label = episode.options[:, :1].repeat_interleave(episode.target.shape[1], 0)
+    tokens = episode.prompts()  # (B * Q, T)
+    label = episode.options[:, :1].repeat_interleave(episode.target.shape[1], 0)  # (B * Q, 1)
     return torch.cat([tokens, label], dim=1) if after else tokens
 
 
@@ -200,29 +101,36 @@ def finetune(
     recipe: Recipe,
     watch: Callable[[int, Weights, Weights], Any] | None = None,
 ) -> tuple[Weights, list]:
-    """Each task's weights after one SGD step on each of its demonstrations (B, k, L), in order; and what was watched.
+    """Online SGD, one step on each of its demonstrations (B, k, L), in order; each task's weights, and a trajectory.
 
-    `watch(i, weights, gradient)` is called before step i = 0, …, k-1. The weights may be fed to `with_weights`. With
-    W_K and W_V trained they are the rows of W_QKV below W_Q, (B, 2d, d).
+    The trajectory is what the callback `watch(i, weights, gradient)` returned before step i = 0, …, k-1. The weights
+    may be fed to `with_weights`. With W_K and W_V trained they are the rows of W_QKV below W_Q, (B, 2d, d).
+
+    >>> from helpers.finetuning import toy_language
+    >>> demos = toy_language.few_shot(toy_language.draw(B=3), k=4).demos
+    >>> model = WordGPT(toy_language.VOCABULARY, d_model=8, n_layers=2, n_heads=2)
+    >>> weights, trajectory = finetune(model, demos, Recipe(), watch=lambda i, weights, gradient: i)
+    >>> {name: tuple(W.shape) for name, W in weights.items()}, trajectory
+    ({'blocks.0.W_QKV.weight': (3, 16, 8), 'blocks.1.W_QKV.weight': (3, 16, 8)}, [0, 1, 2, 3])
     """
     _check(model, demos, recipe)
-    weights = start(model, recipe, len(demos))
-    update, seen = Tensor.sub if watch else Tensor.sub_, []  # in place, unless somebody may keep the weights
-    for i, example in enumerate(demos.unbind(1)):
-        step = gradients(model, example, weights, recipe)
+    weights, seen = initial_weights(model, recipe, len(demos)), []
+    for i, example in enumerate(demos.unbind(1)):  # (B, L)
+        step = gradients(model, example, weights, recipe)  # of the weights' shapes
         if watch:
             seen.append(watch(i, weights, step))
         if recipe.matched:
-            length = sum(G.flatten(1).square().sum(1) for G in step.values()).sqrt()[:, None, None]
+            length = sum(G.flatten(1).square().sum(1) for G in step.values()).sqrt()[:, None, None]  # (B, 1, 1)
             step = {name: G / length for name, G in step.items()}
-        weights = {name: update(W, step[name], alpha=recipe.lr) for name, W in weights.items()}
+        weights = {name: W - recipe.lr * step[name] for name, W in weights.items()}
     return weights, seen
 
 
-def start(model: WordGPT, recipe: Recipe, B: int) -> Weights:
+def initial_weights(model: WordGPT, recipe: Recipe, B: int) -> Weights:
     """What is trained, as it is before: the same for each of B tasks.
 
-    >>> {name: tuple(W.shape) for name, W in start(WordGPT(80, d_model=8, n_layers=1), Recipe(), B=3).items()}
+    >>> found = initial_weights(WordGPT(80, d_model=8, n_layers=1), Recipe(), B=3)
+    >>> {name: tuple(W.shape) for name, W in found.items()}
     {'blocks.0.W_QKV.weight': (3, 16, 8)}
     """
     ends, first = ("W_QKV.weight",), model.core.norm.normalized_shape[0]  # W_Q are the first d rows of W_QKV
@@ -233,7 +141,13 @@ def start(model: WordGPT, recipe: Recipe, B: int) -> Weights:
 
 
 def gradients(model: WordGPT, tokens: Tensor, weights: Weights, recipe: Recipe) -> Weights:
-    """Of each task's loss on one demonstration, tokens (B, L), by its weights."""
+    """The gradient of each task's loss on one demonstration, tokens (B, L), by its weights; of the weights' shapes.
+
+    >>> model = WordGPT(80, d_model=8, n_layers=1, n_heads=2)
+    >>> weights = initial_weights(model, Recipe(), B=3)
+    >>> gradients(model, torch.zeros(3, 5, dtype=torch.long), weights, Recipe())["blocks.0.W_QKV.weight"].shape
+    torch.Size([3, 16, 8])
+    """
     with torch.enable_grad():
         leaves = {name: W.detach().requires_grad_() for name, W in weights.items()}
         total = demonstration_loss(model, tokens, leaves, recipe).sum()
@@ -241,21 +155,29 @@ def gradients(model: WordGPT, tokens: Tensor, weights: Weights, recipe: Recipe) 
 
 
 def demonstration_loss(model: WordGPT, tokens: Tensor, weights: Weights, recipe: Recipe) -> Tensor:
-    """-log p of the label, or its mean over all tokens, of one demonstration for each task, tokens (B, L) -> (B,); for
-    layer-causal rules, summed over the layers."""
-    z = model.embed(tokens[:, :-1]).detach()  # nothing is asked after the label, and no token reads a later one
+    """The cross entropy of the label, or its mean over all tokens, of one demonstration a task: tokens (B, L) -> (B,).
+
+    For layer-causal rules it is summed over the layers.
+
+    >>> model = WordGPT(80, d_model=8, n_layers=1, n_heads=2)
+    >>> tokens = torch.zeros(3, 5, dtype=torch.long)
+    >>> demonstration_loss(model, tokens, initial_weights(model, Recipe(), B=3), Recipe()).shape
+    torch.Size([3])
+    """
+    z = model.embed(tokens[:, :-1]).detach()  # (B, L-1, d): nothing is asked after the label
     if recipe.rule == "GD":
-        answers = _logits(model, z, weights)[None]
+        answers = inside.logits(model, z, weights)[None]  # (1, B, L-1, V)
     elif recipe.rule == "linearised":
-        answers = torch.stack(_first_order(lambda W: (_logits(model, z, W),), model, weights))
+        answers = torch.stack(inside.first_order(lambda W: (inside.logits(model, z, W),), model, weights))
     else:
-        inside = run(model, z, weights, local=True)
-        says = inside.outputs if recipe.rule == "layer-causal (code)" else inside.updates
-        answers = model.unembed(model.core.norm(says))  # (L, B, T, V)
+        found = inside.run(model, z, weights, local=True)
+        says = found.outputs if recipe.rule == "layer-causal (code)" else found.updates  # (layers, B, L-1, d)
+        answers = model.unembed(model.core.norm(says))  # (layers, B, L-1, V)
     first = tokens.shape[1] - 1 if recipe.loss == "label" else 1
-    truth = tokens[:, first:].expand(len(answers), -1, -1)
-    surprise = F.cross_entropy(answers[:, :, first - 1 :].flatten(0, 2), truth.flatten(), reduction="none")
-    return surprise.view_as(truth).mean(2).sum(0)
+    truth = tokens[:, first:].expand(len(answers), -1, -1)  # (layers, B, tokens asked for)
+    asked = answers[:, :, first - 1 :].flatten(0, 2)  # (layers * B * tokens asked for, V)
+    surprise = F.cross_entropy(asked, truth.flatten(), reduction="none").view_as(truth)
+    return surprise.mean(2).sum(0)
 
 
 def _check(model: WordGPT, demos: Tensor, recipe: Recipe) -> None:

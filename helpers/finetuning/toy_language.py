@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from helpers import checks
 
@@ -31,21 +32,27 @@ class Task(NamedTuple):
 
 
 class Episode(NamedTuple):
-    """Demonstrations and queries of B tasks, all of them token numbers; L = 5 tokens a demonstration.
+    """Demonstrations and queries of B tasks (few-shot prompts), all of them token numbers; L = 5 a demonstration."""
 
-    demos (B, k, L), the label last; query (B, Q, L-1); target (B, Q), its label; options (B, C), the task's labels.
-    """
-
-    demos: Tensor
-    query: Tensor
-    target: Tensor
-    options: Tensor
+    demos: Tensor  # (B, k, L), the label last
+    query: Tensor  # (B, Q, L-1)
+    target: Tensor  # (B, Q): the label of each query
+    options: Tensor  # (B, C): the task's labels
+    words: Tensor  # (B, C, m): the words that speak for each of them
 
     def first(self, k: int) -> Episode:
         """The same queries after the first k demonstrations only; k = 0 is zero-shot."""
         if checks.count("k", k, least=0) > self.demos.shape[1]:
             raise ValueError(f"k: expected 0 to {self.demos.shape[1]}, the demonstrations there are, got {k}.")
         return self._replace(demos=self.demos[:, :k])
+
+    def tasks(self, n: int) -> Episode:
+        """The first n tasks only."""
+        return Episode(*(part[:n] for part in self))
+
+    def to(self, device: torch.device | str) -> Episode:
+        """The same on another device."""
+        return Episode(*(part.to(device) for part in self))
 
     def prompts(self) -> Tensor:
         """One row of tokens (B*Q, k*L + L-1) for each query; the label is asked for at the last token."""
@@ -109,18 +116,62 @@ def few_shot(task: Task, k: int, Q: int = 32, *, seed: int = 0) -> Episode:
 
     >>> episode = few_shot(draw(B=3), k=16, Q=8)
     >>> [tuple(part.shape) for part in episode], episode.prompts().shape
-    ([(3, 16, 5), (3, 8, 4), (3, 8), (3, 2)], torch.Size([24, 84]))
+    ([(3, 16, 5), (3, 8, 4), (3, 8), (3, 2), (3, 2, 8)], torch.Size([24, 84]))
     """
     B, C = task.labels.shape
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     classes = torch.randint(0, C, (B, checks.count("k", k, least=0)), generator=generator)
-    inputs = _inputs(task.words, classes, generator)
+    inputs = _inputs(task.words, classes, generator)  # (B, k, 4)
     demos = torch.cat([inputs, task.labels.gather(1, classes)[..., None]], dim=-1)
-    classes = (torch.arange(checks.count("Q", Q)) % C).expand(B, -1)
-    query = _inputs(task.words, classes, generator)
-    while (again := (query[:, :, None] == inputs[:, None]).all(-1).any(-1)).any():
-        query = torch.where(again[..., None], _inputs(task.words, classes, generator), query)
-    return Episode(demos, query, task.labels.gather(1, classes), task.labels)
+    classes = (torch.arange(checks.count("Q", Q)) % C).expand(B, -1)  # (B, Q)
+    query = _unlike(inputs, task.words, classes, generator)
+    return Episode(demos, query, task.labels.gather(1, classes), task.labels, task.words)
+
+
+def other_demonstrations(episode: Episode, *, same_labels: bool = False, seed: int = 0) -> Episode:
+    """The same queries behind as many fresh demonstrations of the same tasks: another draw of the same data sets.
+
+    `same_labels` keeps the label at each place of the prompt, and with it how often each occurs; only words are new.
+
+    >>> episode = few_shot(draw(B=3), k=16, Q=8)
+    >>> other = other_demonstrations(episode, seed=1)
+    >>> torch.equal(other.query, episode.query), torch.equal(other.demos, episode.demos)
+    (True, False)
+    """
+    generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
+    classes = (episode.demos[..., -1:] == episode.options[:, None]).int().argmax(-1)  # (B, k)
+    if not same_labels:
+        classes = torch.randint(0, episode.options.shape[1], classes.shape, generator=generator)
+    inputs = _unlike(episode.query, episode.words, classes, generator)
+    labels = episode.options.gather(1, classes)
+    return episode._replace(demos=torch.cat([inputs, labels[..., None]], dim=-1))
+
+
+def as_numbers(episode: Episode) -> tuple[Tensor, Tensor, Tensor]:
+    """Two-class tasks as regression prompts (bag of words): x (BQ, k, 64), y (BQ, k, 1) in ±1, x_query (BQ, 64).
+
+    One row for each query, as in `Episode.prompts`; x counts each word, y is 1 for the first of the task's labels. So
+    any `learner(x, y, x_query) -> y_hat` can be asked what the GPT is asked.
+
+    >>> [tuple(part.shape) for part in as_numbers(few_shot(draw(B=3), k=16, Q=8))]
+    [(24, 16, 64), (24, 16, 1), (24, 64)]
+    """
+    if episode.options.shape[1] != 2:
+        raise ValueError(f"episode: expected tasks of 2 classes, got {episode.options.shape[1]}.")
+    Q = episode.target.shape[1]
+    x, x_query = (one_hot(part, WORDS).sum(-2).double() for part in (episode.demos[..., :-1], episode.query))
+    y = 1 - 2 * (episode.demos[..., -1:] == episode.options[:, None, 1:]).double()  # (B, k, 1)
+    return x.repeat_interleave(Q, 0), y.repeat_interleave(Q, 0), x_query.flatten(0, 1)
+
+
+def log_odds(logits: Tensor, episode: Episode) -> Tensor:
+    """log p(first label) - log p(second), (B, Q), from the logits (B, Q, V); the sign is the answer.
+
+    >>> log_odds(torch.zeros(3, 8, VOCABULARY), few_shot(draw(B=3), k=16, Q=8)).shape
+    torch.Size([3, 8])
+    """
+    two = logits.gather(2, episode.options[:, None].expand(-1, logits.shape[1], -1))  # (B, Q, 2)
+    return two[..., 0] - two[..., 1]
 
 
 def answers(logits: Tensor, episode: Episode) -> Tensor:
@@ -134,6 +185,14 @@ def answers(logits: Tensor, episode: Episode) -> Tensor:
     options = episode.options[:, None].expand(-1, Q, -1)
     best = logits.unflatten(0, (B, Q)).gather(2, options).argmax(2, keepdim=True)
     return options.gather(2, best)[..., 0]
+
+
+def _unlike(others: Tensor, words: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:
+    """Inputs of the classes (B, n) -> (B, n, 4) of which none repeats the words of one of the others (B, n', 4)."""
+    found = _inputs(words, classes, generator)
+    while (again := (found[:, :, None] == others[:, None]).all(-1).any(-1)).any():
+        found = torch.where(again[..., None], _inputs(words, classes, generator), found)
+    return found
 
 
 def _inputs(words: Tensor, classes: Tensor, generator: torch.Generator) -> Tensor:

@@ -44,7 +44,8 @@ class GPT(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         T, penalty = z.shape[1], None
         if self.positions is None:
-            back = torch.arange(T)[:, None] - torch.arange(T)  # how far a token (row) looks back to another (column)
+            t = torch.arange(T, device=z.device)
+            back = t[:, None] - t  # how far a token (row) looks back to another (column)
             penalty = (-self.slopes[:, None, None] * back).masked_fill(back < 0, -torch.inf)[None]
         elif T > len(self.positions):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -189,3 +190,34 @@ def test_kendall_of_what_is_no_number_is_none():
     x, y = torch.tensor([[1.0, 2, torch.nan, 4], [1, 2, 3, 4]]), torch.tensor([[1.0, 2, 3, 4], [1, 2, 4, 3]])
     for found in (similarity.kendall(x, y), similarity.kendall(y, x)):
         assert found[0].isnan() and found[1].item() == pytest.approx(2 / 3)
+
+
+def test_kendall_within_groups_is_that_of_the_pairs_of_each_group():
+    g = torch.Generator().manual_seed(3)
+    a, b = torch.randn(2, 4, 12, generator=g, dtype=torch.float64)
+    groups = (torch.rand(4, 12, generator=g) < 0.4).double()
+    found = similarity.kendall(a, b, groups)
+    for row in range(4):
+        pairs = [(i, j) for i in range(12) for j in range(i) if groups[row, i] == groups[row, j]]
+        agree = sum(1 if (a[row, i] - a[row, j]) * (b[row, i] - b[row, j]) > 0 else -1 for i, j in pairs)
+        assert found[row].item() == pytest.approx(agree / len(pairs), abs=1e-12)
+    known = a + 100 * groups, b + 100 * groups  # both know the group, and nothing else in common
+    assert similarity.kendall(*known).mean() > 0.3
+    assert torch.allclose(similarity.kendall(*known, groups), found)
+
+
+def test_rsa_against_a_loop_over_pairs():
+    g = torch.Generator().manual_seed(4)
+    a, b = torch.randn(5, 3, generator=g, dtype=torch.float64), torch.randn(5, 2, generator=g, dtype=torch.float64)
+    sides = [x - x.mean(0) for x in (a, b)]
+    each = np.array([[(x[i] @ x[j]).item() for i in range(5) for j in range(i)] for x in sides])
+    assert similarity.rsa(a, b).item() == pytest.approx(np.corrcoef(each)[0, 1], abs=1e-12)
+    many = torch.randn(2, 400, 8, 64, generator=g, dtype=torch.float64)  # unrelated ones, many more axes than things
+    assert similarity.rsa(*many).mean().abs() < 0.03
+
+
+def test_correlation_is_numpys_and_0_for_a_constant():
+    g = torch.Generator().manual_seed(5)
+    a, b = torch.randn(2, 9, generator=g, dtype=torch.float64)
+    assert similarity.correlation(a, b).item() == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    assert abs(similarity.correlation(a, torch.full_like(a, 0.3)).item()) < 1e-12

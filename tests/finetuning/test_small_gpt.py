@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from helpers import metrics
-from helpers.finetuning import small_gpt, toy_language
+from helpers.finetuning import inside, small_gpt, toy_language
 from helpers.finetuning.small_gpt import Recipe
 from helpers.models.gpt import WordGPT
 
@@ -82,7 +82,9 @@ def test_weights_that_were_watched_stay_as_they_were_then():
     end, kept = small_gpt.finetune(model, demos, Recipe(0.5), watch=lambda i, W, G: W)
     for i, weights in enumerate((*kept[1:], end), start=1):
         assert gap(weights, by_a_plain_loop(model, demos[:, :i], 0.5)) <= EXACT
-    assert all(torch.equal(W, kept[0][name]) for name, W in small_gpt.start(model, Recipe(), len(demos)).items())
+    assert all(
+        torch.equal(W, kept[0][name]) for name, W in small_gpt.initial_weights(model, Recipe(), len(demos)).items()
+    )
 
 
 def test_the_fine_tuned_model_is_asked_as_any_model():
@@ -91,7 +93,7 @@ def test_the_fine_tuned_model_is_asked_as_any_model():
     state = small_gpt.with_weights(model, episode, small_gpt.finetune(model, episode.demos, Recipe(0.5))[0])
     for b, tuned in enumerate(copies):
         assert metrics.max_gap(state.logits[b], tuned(episode.query[b])[:, -1]) <= EXACT
-        seen = small_gpt.state(tuned, tuned.embed(episode.query[b]))
+        seen = inside.state(tuned, tuned.embed(episode.query[b]))
         assert all(metrics.max_gap(part[b], wanted) <= EXACT for part, wanted in zip(state, seen, strict=True))
 
 
@@ -99,16 +101,17 @@ def test_what_is_seen_inside_makes_the_attention():
     """Scores, values and P, put together by hand, are the update; and block by block the tokens are the model's."""
     model, episode = small(), tasks()
     z = model.embed(episode.prompts())
-    inside, state = small_gpt.run(model, z), small_gpt.state(model, z)
-    assert metrics.max_gap(inside.logits, model(episode.prompts())) <= EXACT
-    values = inside.qkv[..., 2, :, :]
+    found, state = inside.run(model, z), inside.state(model, z)
+    assert metrics.max_gap(found.logits, model(episode.prompts())) <= EXACT
+    values, penalty = found.qkv[..., 2, :, :], -model.core.slopes[:, None] * torch.arange(24).flip(0)
+    assert metrics.max_gap(inside.penalty(model, 24), penalty) <= EXACT
     for l, block in enumerate(model.core.blocks):
-        read = torch.einsum("bht,bthd->bhd", state.scores[:, l].softmax(-1), values[l]).flatten(1)
+        weight, without = ((state.scores[:, l] + by).softmax(-1) for by in (penalty, 0))
+        read = torch.einsum("bht,bthd->bhd", weight, values[l]).flatten(1)
         assert metrics.max_gap(read @ block.P.weight.T, state.updates[:, l]) <= EXACT
-        without = (state.scores[:, l] + model.core.slopes[:, None] * torch.arange(24).flip(0)).softmax(-1)
         assert metrics.max_gap(torch.einsum("bht,bthd->bhd", without, values[l]).flatten(1), read) > WRONG
-        before = inside.outputs[l - 1] if l else z
-        assert metrics.max_gap(block.norm_1(before), inside.inputs[l]) <= EXACT
+        before = found.outputs[l - 1] if l else z
+        assert metrics.max_gap(block.norm_1(before), found.inputs[l]) <= EXACT
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())  # nothing is left hanging
 
 
@@ -204,7 +207,7 @@ def test_matched_steps_have_the_length_of_the_rate():
     model, demos = small(), tasks(k=1).demos
     for rule in small_gpt.RULES:
         weights, _ = small_gpt.finetune(model, demos, Recipe(0.2, rule, matched=True))
-        plain = small_gpt.start(model, Recipe(), len(demos))
+        plain = small_gpt.initial_weights(model, Recipe(), len(demos))
         moved = sum((W - plain[name]).square().sum((1, 2)) for name, W in weights.items()).sqrt()
         assert torch.allclose(moved, torch.full((3,), 0.2, dtype=torch.float64), rtol=0, atol=EXACT)
 
@@ -215,8 +218,8 @@ def test_matched_steps_have_the_length_of_the_rate():
 def test_the_weight_change_reads_inputs_not_queries():
     """dW = sum_t e_t x_t^T, x_t the layer's inputs: every gradient lives in their span, and not in the queries'."""
     model, demos = small(), tasks(k=1).demos
-    inside = small_gpt.run(model, model.embed(demos[:, 0]))
-    for G, x, qkv in zip(gradients(model, demos)[0], inside.inputs, inside.qkv, strict=True):
+    found = inside.run(model, model.embed(demos[:, 0]))
+    for G, x, qkv in zip(gradients(model, demos)[0], found.inputs, found.qkv, strict=True):
         for b in range(len(demos)):
 
             def outside(rows, G=G[b]):
@@ -235,6 +238,19 @@ def test_a_bias_on_the_keys_has_no_gradient():
             block.W_QKV.register_forward_hook(lambda layer, _, out, bias=bias: out + bias.flatten())
         F.cross_entropy(biased(demo)[0, -2:-1], demo[0, -1:]).backward()
         assert (biases.grad[:, part].abs().max() < EXACT) == is_zero
+
+
+def test_an_error_in_a_layer_says_which():
+    model, episode = small(), tasks(B=3, Q=5)
+    weights = small_gpt.initial_weights(model, Recipe(), B=2)
+    with pytest.raises(ValueError, match="blocks.0.W_QKV.weight: expected rows to be shared by 2 tasks evenly, got 15"):
+        small_gpt.with_weights(model, episode, weights)
+    weights = small_gpt.initial_weights(model, Recipe(), B=3)
+    weights["blocks.1.W_QKV.weight"] = weights["blocks.1.W_QKV.weight"][..., :8]
+    with pytest.raises(RuntimeError) as caught:
+        small_gpt.with_weights(model, episode, weights)
+    assert caught.value.__notes__ == ["in blocks.1.W_QKV.weight: weights (3, 32, 8), tokens (15, 4, 16)"]
+    assert not any(m._forward_hooks for m in model.modules())
 
 
 def test_bad_recipes_are_refused():

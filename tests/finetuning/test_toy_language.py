@@ -125,6 +125,43 @@ def test_an_answer_is_the_likeliest_of_the_tasks_own_labels():
     assert torch.equal(toy_language.answers(logits, e), e.options[:, 1:].expand(2, 3))
 
 
+@pytest.mark.parametrize("same_labels", [False, True])
+def test_other_demonstrations_are_a_fresh_draw_of_the_same_task(same_labels):
+    task = draw(300, 2, 8, seed=1)
+    e = few_shot(task, k=20, Q=6, seed=2)
+    other = toy_language.other_demonstrations(e, same_labels=same_labels, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(e[1:], other[1:], strict=True)) and other.demos.shape == e.demos.shape
+    assert (other.demos[..., :4] == e.demos[..., :4]).all(-1).double().mean() < 0.01  # other words
+    assert (other.demos[..., 4] == e.demos[..., 4]).all() == same_labels
+    classes = (other.demos[..., -1:] == task.labels[:, None]).int().argmax(-1)
+    lists = task.words.gather(1, classes[..., None].expand(-1, -1, 8))
+    own = (other.demos[..., :-1, None] == lists[:, :, None]).any(-1)  # of the same word lists, at the same rate
+    assert own.any(-1).all() and abs(own.double().mean() - (1 / 4 + 3 / 4 * (0.8 + 0.2 / 8))) < 0.01
+    assert not (other.query[:, :, None] == other.demos[:, None, :, :-1]).all(-1).any()
+
+
+def test_as_numbers_counts_words_and_signs_labels():
+    e = few_shot(draw(4, 2, seed=1), k=3, Q=2, seed=2)
+    x, y, x_query = toy_language.as_numbers(e)
+    for b in range(4):
+        for q in range(2):
+            row = b * 2 + q
+            assert x_query[row].tolist() == [e.query[b, q].tolist().count(w) for w in range(64)]
+            for i in range(3):
+                words, label = e.demos[b, i, :4].tolist(), e.demos[b, i, 4]
+                assert x[row, i].tolist() == [words.count(w) for w in range(64)]
+                assert y[row, i].item() == (1 if label == e.options[b, 0] else -1)
+    with pytest.raises(ValueError, match="episode: expected tasks of 2 classes, got 4"):
+        toy_language.as_numbers(few_shot(draw(4, 4), k=3))
+
+
+def test_log_odds_have_the_sign_of_the_answer():
+    e = few_shot(draw(3, 2), k=0, Q=4)
+    logits = torch.randn(3, 4, toy_language.VOCABULARY, generator=torch.Generator().manual_seed(0))
+    says_first = toy_language.answers(logits.flatten(0, 1), e) == e.options[:, :1]
+    assert torch.equal(toy_language.log_odds(logits, e) > 0, says_first)
+
+
 def test_the_same_seed_draws_the_same_and_another_does_not():
     for make in (lambda seed: draw(5, seed=seed), lambda seed: few_shot(draw(5), k=4, seed=seed)):
         first, again, other = make(1), make(1), make(2)
@@ -154,4 +191,4 @@ def test_what_does_not_fit_is_refused(call, message):
 
 
 def test_the_parts_have_names():
-    assert Task._fields == ("words", "labels") and Episode._fields == ("demos", "query", "target", "options")
+    assert Task._fields == ("words", "labels") and Episode._fields == ("demos", "query", "target", "options", "words")

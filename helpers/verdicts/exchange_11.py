@@ -1,0 +1,145 @@
+"""What notebook 11 measures of answers: who agrees with whom, and in what the exchange of demonstrations changes.
+
+An exchange keeps the queries and replaces the demonstrations by others of the same task. What a learner knows without
+just these demonstrations drops out of the difference (a difference in differences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from helpers import learners
+from helpers.finetuning import rules, side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning.inside import State
+from helpers.finetuning.side_by_side import Conditions
+from helpers.finetuning.small_gpt import Recipe
+from helpers.finetuning.toy_language import Episode
+from helpers.verdicts.measured_11 import (
+    SEEDS,
+    SHOTS,
+    cached,
+    conditions,
+    episode,
+    in_context,
+    model,
+    prompt,
+    recipe,
+    tuned,
+)
+
+COUNTING = "counting (naive Bayes)"
+RULES = {
+    COUNTING: rules.naive_bayes,
+    "matching (kernel)": rules.soft_match,
+    "nearest demonstration": rules.nearest,
+    "one step of GD on counts": partial(learners.gd, eta=1.0),
+    "200 steps of GD on counts": partial(learners.gd, eta=0.5, steps=200),
+}
+RATES = (0.01, 0.03, 0.1, 0.3)  # of fine-tuning; whoever picks the rate picks the agreement, so all are tried
+LEARNERS = ("ICL", "ICL, in reverse", "ICL, another seed", "FT", "FT, another seed", "FT, random weights", *RULES)
+
+
+def answers(
+    learner: str, seed: int, control: str = "the same", shift: int = 0, k: int = SHOTS, *, of: Recipe | None = None
+) -> Tensor:
+    """Log-odds (B, Q) of a learner of LEARNERS behind a prompt, or after fine-tuning on its demonstrations."""
+    few = prompt(control, shift, k)
+    if learner in RULES:
+        return RULES[learner](*toy_language.as_numbers(few)).view(few.target.shape)
+    if "another seed" in learner:
+        seed = SEEDS[(SEEDS.index(seed) + 1) % len(SEEDS)]
+    kind = "random" if "random" in learner else "trained"
+    if learner == "ICL, in reverse":
+        return _log_odds(_in_reverse(seed, few), few)
+    if learner.startswith("ICL"):
+        return _log_odds(in_context(kind, seed, control, shift, k), few)
+    return _log_odds(tuned(kind, seed, of or recipe(kind), control, shift, k), few)
+
+
+def _in_reverse(seed: int, few: Episode) -> State:
+    return small_gpt.in_context(model("trained", seed), few._replace(demos=few.demos.flip(1)))
+
+
+def _log_odds(at: State, few: Episode) -> Tensor:
+    return toy_language.log_odds(at.logits, few).double()
+
+
+@cached
+def exchanged(learner: str, seed: int, shift: int = 0, k: int = SHOTS, of: Recipe | None = None) -> Tensor:
+    """What changes in its log-odds (B, Q) if the demonstrations are exchanged for others of the task."""
+    now, then = (answers(learner, seed, control, shift, k, of=of) for control in ("the same", "others of the task"))
+    return now - then
+
+
+def agreement(a: str, b: str, shift: int = 0, k: int = SHOTS, *, of: Recipe | None = None) -> Tensor:
+    """The correlation, over a task's queries, of what the exchange changes in a and in b: (M, B).
+
+    `of` is the recipe of b, if b is fine-tuned.
+    """
+    pairs = ((exchanged(a, seed, shift, k), exchanged(b, seed, shift, k, of)) for seed in SEEDS)
+    return torch.stack([similarity.correlation(*pair) for pair in pairs])
+
+
+def agreement_inside(other: str = "FT", shift: int = 0, k: int = SHOTS, *, of: Recipe | None = None) -> Tensor:
+    """The same inside trained models, by layer (M, B, L): `side_by_side.exchanged` of ICL with FT, or in reverse."""
+    found = []
+    for seed in SEEDS:
+        pair = []
+        for control in ("the same", "others of the task"):
+            icl = in_context("trained", seed, control, shift, k)
+            if other == "FT":
+                then = tuned("trained", seed, of or recipe("trained"), control, shift, k)
+            else:
+                then = _in_reverse(seed, prompt(control, shift, k))
+            pair.append(Conditions(zsl=icl, ft=then, icl=icl, own=4))
+        found.append(side_by_side.exchanged(*pair).mean(1))
+    return torch.stack(found)
+
+
+def at_best_rate(measure: Callable[[Recipe], Tensor]) -> Tensor:
+    """The values of the measure at that of RATES where their mean is highest: the best case for fine-tuning."""
+    return max((measure(Recipe(lr)) for lr in RATES), key=torch.mean)
+
+
+# --- answers, and patterns of queries, beside those of others ---------------------------------------------------------
+
+PARTNERS = ("ICL", "ICL, other demonstrations", "ICL, labels shuffled", "ICL, another seed", COUNTING)
+
+
+def beside_finetuning(partner: str, loss: str = "label", shift: int = 0) -> dict[str, Tensor]:
+    """How alike a partner is to the fine-tuning of each trained model: its "answers" (M, B), and its "pattern" (M, B).
+
+    The answers are compared by the correlation of log-odds over a task's queries; the pattern, by how the last layer's
+    updates place the queries to each other (`similarity.rsa`). Both can be taken of another model, and of a rule.
+    """
+    found = {"answers": [], "pattern": []}
+    for i, seed in enumerate(SEEDS):
+        ft = conditions("trained", seed, loss, shift=shift)
+        by_ft = (ft.ft.updates - ft.zsl.updates)[:, :, -1]  # (B, Q, d)
+        if partner in RULES:
+            said = answers(partner, seed, shift=shift)
+            updates = said[..., None].to(by_ft.dtype)  # (B, Q, 1)
+        else:
+            control = {PARTNERS[1]: "others of the task", PARTNERS[2]: "labels shuffled"}.get(partner, "the same")
+            who = SEEDS[(i + 1) % len(SEEDS)] if "another seed" in partner else seed
+            icl = conditions("trained", who, loss, control, shift)
+            said = _log_odds(icl.icl, episode(shift))
+            updates = (icl.icl.updates - icl.zsl.updates)[:, :, -1]  # (B, Q, d)
+        found["answers"].append(similarity.correlation(said, _log_odds(ft.ft, episode(shift))))
+        found["pattern"].append(similarity.rsa(updates, by_ft))
+    return {name: torch.stack(values) for name, values in found.items()}
+
+
+def lift(partner: str = "ICL", loss: str = "label", shift: int = 0) -> list[float]:
+    """Rec2FTP's lift over chance for each model's fine-tuning, with the ICL of the same model or of "another seed"."""
+    found = []
+    for i, seed in enumerate(SEEDS):
+        three = conditions("trained", seed, loss, shift=shift)
+        who = SEEDS[(i + 1) % len(SEEDS)] if "another seed" in partner else seed
+        counts = side_by_side.recall(three._replace(icl=in_context("trained", who, shift=shift)), episode(shift))
+        found.append(similarity.rec2ftp(counts).lift.item())
+    return found
