@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator
 from tqdm.std import tqdm
 
 
-def through(
-    things: Iterable, name: str = "computing", *, total: int | None = None, leave: bool = True
-) -> Iterator:
+def through(things: Iterable, name: str = "computing", *, total: int | None = None, leave: bool = True) -> Iterator:
     """Go through `things` with a progress bar; with their `total`, as they come.
 
     A terminal forgets the bar at the end without `leave`.

@@ -201,9 +201,8 @@ def _instead_of_earlier(explorer: Explorer) -> Explorer:
         cell, count = sys._getframe(2).f_code.co_filename, shell.execution_count  # a file of its own for each cell
         before, made = _MADE.get(cell, (count, []))
         if before != count:
-            for earlier in made:
-                earlier.close()
-            made = []
+            while made:
+                made.pop().close()
             gc.collect()  # figures are full of circles
         _MADE[cell] = count, [*made, explorer]
     return explorer

@@ -25,9 +25,22 @@ MAY_IMPORT = {
     "probes": {"checks", "learners", "tasks"},
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
-    "models": {"checks", "attention", "tasks"},
+    "models": {"checks", "attention", "tasks", "theory"},
     "finetuning": {"checks", "kept", "models", "progress", "shell", "theory", "usual"},
-    "trained": {"checks", "finetuning", "kept", "models", "shell", "tasks", "theory", "training", "usual"},
+    "trained": {
+        "attention",
+        "checks",
+        "finetuning",
+        "kept",
+        "learners",
+        "models",
+        "progress",
+        "shell",
+        "tasks",
+        "theory",
+        "training",
+        "usual",
+    },
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves
