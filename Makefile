@@ -1,4 +1,4 @@
-# make lab · make test · make refresh · make bench · make handouts.   On Linux, CPU=1 fetches the small torch.
+# make lab · make check · make test · make refresh · make bench · make handouts.   On Linux, CPU=1 fetches the small torch.
 PYTHON ?= python3
 BIN := .venv/bin
 CPU_TORCH := https://download.pytorch.org/whl/cpu
@@ -9,6 +9,10 @@ lab: .venv/lab  ## open the series
 test: .venv/test  ## every unit test, every notebook, every widget in a real browser
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+check: .venv/test  ## what is quick, at every save: no notebook is run
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup --no-loadscope-reorder -m "not runs_notebooks"
 
 refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
 	$(BIN)/jupyter nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
@@ -31,4 +35,4 @@ handouts: .venv/lab  ## the notebooks without their solutions, for a class
 	$(BIN)/pip install -e '.[test]'
 	touch $@
 
-.PHONY: lab test refresh bench handouts
+.PHONY: lab test check refresh bench handouts
