@@ -1,4 +1,4 @@
-# make lab · make test · make refresh · make bench · make handouts.   GPU=1 takes the torch with CUDA.
+# make lab · make check · make test · make refresh · make bench · make handouts.   GPU=1 takes the torch with CUDA.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -6,8 +6,12 @@ lab: .venv/lab  ## open the series
 	$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
 
 test: .venv/test  ## every unit test, every notebook, every widget in a real browser
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+
+check: .venv/test  ## what is quick, at every save: no notebook is run
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup --no-loadscope-reorder -m "not runs_notebooks"
 
 refresh: .venv/lab  ## run every notebook and save it with its outputs, as refresh.py says
 	$(BIN)/python -m nbconvert --config refresh.py --to notebook --execute --inplace notebooks/*.ipynb
@@ -26,4 +30,4 @@ handouts: .venv/lab  ## the notebooks without their solutions, for a class
 .venv/test:
 	@$(PYTHON) install.py test
 
-.PHONY: lab test refresh bench handouts .venv/lab .venv/test
+.PHONY: lab check test refresh bench handouts .venv/lab .venv/test
