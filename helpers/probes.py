@@ -39,7 +39,7 @@ def bend_in_labels(learner: Learner, prompt: Prompt, *, seed: int = 0) -> float:
     """
     x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-    other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+    other = torch.randn(y.shape, generator=generator, dtype=y.dtype, device="cpu").to(y.device)
     parts = 0.7 * learner(x, y, x_query) - 1.3 * learner(x, other, x_query)
     return size(learner(x, 0.7 * y - 1.3 * other, x_query) - parts) / size(parts)
 
@@ -74,7 +74,7 @@ def shuffled(learner: Learner, prompt: Prompt, shuffles: int = 200, *, seed: int
     x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     shuffles = checks.count("shuffles", shuffles, least=2)
-    orders = torch.stack([torch.randperm(x.shape[1], generator=generator) for _ in range(shuffles)])
+    orders = torch.stack([torch.randperm(x.shape[1], generator=generator, device="cpu") for _ in range(shuffles)])
     queries = x_query.repeat_interleave(shuffles, dim=0)
     answers = learner(x[:, orders].flatten(0, 1), y[:, orders].flatten(0, 1), queries)  # (B * shuffles, d_y)
     return answers.unflatten(0, (len(x), shuffles)).transpose(0, 1)
@@ -106,7 +106,8 @@ def growth(learner: Learner, prompt: Prompt, c: float = 2.0) -> float:
     if checks.number("c", c) <= 0 or c == 1:
         raise ValueError(f"c: expected a factor above 0 and other than 1, got {c}.")
     ratio = size(learner(c * x, y, c * x_query)) / size(learner(x, y, x_query))
-    return float(torch.tensor(ratio, dtype=torch.float64).log() / torch.tensor(c, dtype=torch.float64).log())
+    ratio, c = (torch.tensor(number, dtype=torch.float64, device="cpu") for number in (ratio, c))
+    return (ratio.log() / c.log()).item()
 
 
 def relative_error(learner: Learner, prompt: Prompt, c: float = 1.0) -> float:

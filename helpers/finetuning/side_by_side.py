@@ -13,6 +13,7 @@ from helpers.finetuning.small_gpt import Recipe, State
 from helpers.finetuning.toy_language import Episode
 from helpers.models.gpt import WordGPT
 from helpers.theory import mixing
+from helpers.usual import usual
 
 
 class Conditions(NamedTuple):
@@ -138,7 +139,8 @@ def attributions(model: WordGPT, episode: Episode, recipe: Recipe) -> Attributio
     inputs, queries = (torch.cat(part, dim=2) for part in list(zip(*seen, strict=True))[:2])  # (B, L, n, d)
     ft, own = small_gpt.with_weights(model, episode, weights), episode.query.shape[2]
     icl = small_gpt.in_context(model, episode).scores.sum(3)[..., :-own]
-    back = torch.arange(icl.shape[-1] + own - 1, own - 1, -1)  # from the query's last token, where scores are taken
+    # how far each token is from the query's last one, where scores are taken
+    back = torch.arange(icl.shape[-1] + own - 1, own - 1, -1, device=icl.device)
     return Attribution(
         icl,
         icl + model.core.slopes.sum() * back,
@@ -201,6 +203,7 @@ def _effects(model: WordGPT, z: Tensor, own: int) -> tuple[Tensor, Tensor, Tenso
 CONTROLS = ("the same", "labels shuffled", "of another task", "random words")
 
 
+@usual()
 def other_context(episode: Episode, control: str, *, seed: int = 0) -> Episode:
     """The same queries behind other demonstrations: with their labels shuffled, of the next task, or random words with
     random labels of the task.

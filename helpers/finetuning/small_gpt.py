@@ -151,7 +151,7 @@ def state(model: WordGPT, z: Tensor, weights: Weights | None = None) -> State:
 def at_last(model: WordGPT, inside: Inside) -> State:
     """Of what passed through the model, what belongs to the last token."""
     q, k = inside.qkv[:, :, -1, 0], inside.qkv[..., 1, :, :]  # (L, B, H, d_k), (L, B, T, H, d_k)
-    back = torch.arange(k.shape[2] - 1, -1, -1, dtype=k.dtype)
+    back = torch.arange(k.shape[2] - 1, -1, -1, dtype=k.dtype, device=k.device)
     scores = torch.einsum("lbhd,lbthd->blht", q, k) / q.shape[-1] ** 0.5 - model.core.slopes[:, None] * back
     parts = (part[:, :, -1].transpose(0, 1) for part in (inside.inputs, inside.qkv[..., 0, :, :], inside.updates))
     return State(inside.logits[:, -1], *parts, scores)
