@@ -5,9 +5,11 @@ import base64
 import contextlib
 import io
 import re
+import runpy
 import statistics
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import nbformat
 import pytest
@@ -47,7 +49,7 @@ def test_the_file_is_clean(path):
     assert (nb.nbformat, nb.nbformat_minor) == (4, 5)
     assert nb.metadata == {
         "kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"},
-        "language_info": {"name": "python"},
+        "language_info": runpy.run_path(ROOT / "refresh.py", {"get_config": MagicMock})["LANGUAGE"],
     }
     ids = [cell.id for cell in nb.cells]
     assert len(set(ids)) == len(ids)
