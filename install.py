@@ -59,7 +59,7 @@ def look(wanted):
         found["torch"] = every["torch"].version if "torch" in every else ""
         found["pip"] = util.find_spec("pip") is not None
         try:
-            found["helpers"] = __import__("helpers").__file__
+            found["helpers"] = str(__import__("icl_vs_ft").HERE)
         except ImportError:
             pass
     print(json.dumps(found))
@@ -79,11 +79,10 @@ def pins(wanted):
 
 def wrong(found):
     """The first thing that is not as it should be, in words; empty if all is."""
-    here = os.path.join(os.path.realpath(HERE), "helpers", "__init__.py")
     if tuple(found["python"]) < NEEDED:
         return "its Python is too old"
-    if not found["helpers"] or os.path.realpath(found["helpers"]) != here:
-        return "`import helpers` finds " + (found["helpers"] or "nothing")
+    if found["helpers"] != os.path.realpath(HERE):
+        return "`import helpers` finds " + ("that of " + found["helpers"] if found["helpers"] else "nothing")
     if found["torn"] or found["lacks"]:
         return "it lacks " + ", ".join(found["torn"] + found["lacks"])
     return "torch has no CUDA" if os.environ.get("GPU") and found["torch"].endswith("+cpu") else ""

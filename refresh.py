@@ -15,6 +15,13 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor, Preprocessor
 from helpers import picture
 
 README_PICTURE = Path("first_picture.png")  # the picture of the cell tagged readme-picture
+LANGUAGE = {  # what nbconvert needs to write a .py, and nothing that changes with the machine
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -24,7 +31,7 @@ class KeepThePicture(Preprocessor):
     def preprocess(self, nb, resources):
         nb.metadata = {
             "kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"},
-            "language_info": {"name": "python"},
+            "language_info": LANGUAGE,
         }
         for cell in nb.cells:
             for output in cell.get("outputs", []):

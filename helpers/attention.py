@@ -146,6 +146,6 @@ def pattern(z: Tensor, layer: Layer, *, causal: bool = False) -> Tensor:
 def _weights(q: Tensor, k: Tensor, causal: bool = False) -> Tensor:
     scores = q @ k.mT / q.shape[-1] ** 0.5
     if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     return scores.softmax(dim=-1)

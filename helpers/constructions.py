@@ -11,8 +11,10 @@ from torch.nn import functional as F
 from helpers import attention, checks, tasks
 from helpers.attention import Layer
 from helpers.learners import Learner
+from helpers.usual import usual
 
 
+@usual()
 def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = None) -> Layer:
     """The linear-attention layer that is one step of gradient descent (von Oswald et al. 2023, proposition 1).
 
@@ -42,6 +44,7 @@ def gd_step(eta: float, N: int, d_x: int, d_y: int = 1, W_0: Tensor | None = Non
     return Layer(W_Q=read_x, W_K=read_x.clone(), W_V=error, P=eta / N * torch.eye(D, dtype=W_0.dtype))
 
 
+@usual()
 def gd_pp_step(eta: float, gamma: float, N: int, d_x: int, d_y: int = 1) -> Layer:
     """The one-head layer that is one step of GD++ from W = 0 (von Oswald et al. 2023, appendix A.10).
 
@@ -64,6 +67,7 @@ def gd_pp_step(eta: float, gamma: float, N: int, d_x: int, d_y: int = 1) -> Laye
     return layer
 
 
+@usual()
 def copying(d_x: int, d_y: int, T: int, *, beta: float | None = None, next_token: bool = False) -> Layer:
     """The layer that makes pairs out of T separate tokens (x_j, 0, p_j) and (0, y_j, p_j), p_j one-hot.
 
@@ -104,6 +108,7 @@ def widen(layer: Layer, D: int) -> Layer:
     return Layer(W_Q, W_K, W_V, F.pad(layer.P, (0, 0, 0, more)))
 
 
+@usual()
 def induction(V: int, T: int, *, beta: float) -> list[Layer]:
     """The two causal layers of an induction head: "what came after this word, the last time?" (Olsson et al. 2022).
 

@@ -143,7 +143,8 @@ def gd_pp_weights(
     """
     sizes = checks.prompt(x, y)
     now_x, now_y, N = x, y, sizes["N"]
-    shrink = torch.eye(sizes["d_x"], dtype=x.dtype).repeat(sizes["B"], 1, 1)  # the query's x-part is shrink @ x_q
+    eye = torch.eye(sizes["d_x"], dtype=x.dtype, device=x.device)
+    shrink = eye.repeat(sizes["B"], 1, 1)  # the query's x-part is shrink @ x_q
     W = torch.zeros_like(y.mT @ x)
     for eta_k, gamma_k in zip(_one_each("eta", eta, steps), _one_each("gamma", gamma, steps), strict=True):
         label_map, input_map = eta_k / N * now_y.mT @ now_x, gamma_k * now_x.mT @ now_x
@@ -213,7 +214,7 @@ def ridge_weights(x: Tensor, y: Tensor, lam: float) -> Tensor:
     if checks.number("lam", lam) <= 0:
         raise ValueError(f"lam: expected a number above 0, got {lam}: without a penalty, use least_squares.")
     S = x.mT @ x
-    return torch.linalg.solve(S + lam * torch.eye(S.shape[-1], dtype=S.dtype), x.mT @ y).mT
+    return torch.linalg.solve(S + lam * torch.eye(S.shape[-1], dtype=S.dtype, device=S.device), x.mT @ y).mT
 
 
 def ridge(x: Tensor, y: Tensor, x_query: Tensor, lam: float) -> Tensor:

@@ -56,7 +56,7 @@ def labels_added(learner: Learner, prompt: Prompt, *, seed: int = 0) -> Answers:
     """
     x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-    other = torch.randn(y.shape, generator=generator, dtype=y.dtype)
+    other = torch.randn(y.shape, generator=generator, dtype=y.dtype, device="cpu").to(y.device)
     parts = 0.7 * learner(x, y, x_query) - 1.3 * learner(x, other, x_query)
     return Answers(learner(x, 0.7 * y - 1.3 * other, x_query), parts)
 
@@ -166,7 +166,7 @@ def reordered(learner: Learner, prompt: Prompt, *, seed: int = 0) -> Answers:
     """The answers when the context stands in another order, beside those as it is."""
     x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-    order = torch.randperm(x.shape[1], generator=generator)
+    order = torch.randperm(x.shape[1], generator=generator, device="cpu")
     return Answers(learner(x[:, order], y[:, order], x_query), learner(x, y, x_query))
 
 
@@ -175,7 +175,7 @@ def shuffled(learner: Learner, prompt: Prompt, shuffles: int = 200, *, seed: int
     x, y, x_query = prompt.shown
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
     shuffles = checks.count("shuffles", shuffles, least=2)
-    orders = torch.stack([torch.randperm(x.shape[1], generator=generator) for _ in range(shuffles)])
+    orders = torch.stack([torch.randperm(x.shape[1], generator=generator, device="cpu") for _ in range(shuffles)])
     queries = x_query.repeat_interleave(shuffles, dim=0)
     contexts = (x[:, orders].flatten(0, 1), y[:, orders].flatten(0, 1), queries)  # B * shuffles of them
     parts = zip(*(part.split(AT_ONCE) for part in contexts), strict=True)

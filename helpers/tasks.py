@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from helpers import checks
+from helpers.usual import usual
 
 
 class Prompt(NamedTuple):
@@ -55,6 +56,7 @@ INPUT_LAWS = {  # name -> draw(shape, generator)
 MOMENTS = {"gaussian": (1.0, 3.0), "uniform": (1 / 12, 9 / 5), "rademacher": (1.0, 1.0)}  # variance s2, E x^4 / s2^2
 
 
+@usual()
 def linear_regression(
     B: int, N: int, d_x: int, d_y: int = 1, *, inputs: str = "gaussian", noise: float = 0.0, seed: int = 0
 ) -> Prompt:

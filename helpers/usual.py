@@ -1,4 +1,4 @@
-"""torch's global state as this series takes it, whatever the reader's own: float32 by default, on the CPU."""
+"""torch's global state as this series takes it, whatever the reader's own: float32, on the CPU, with gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextlib.contextmanager
 def usual() -> Iterator[None]:
-    """Within (or for a function decorated with it) new tensors are float32 and on the CPU; then all is as it was.
+    """Within it, or in a function decorated with it, new tensors are float32, on the CPU, with gradients if asked for.
 
     >>> torch.set_default_dtype(torch.float64)
     >>> with usual():
@@ -22,7 +22,7 @@ def usual() -> Iterator[None]:
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.device("cpu"):
+        with torch.device("cpu"), torch.enable_grad():
             yield
     finally:
         torch.set_default_dtype(dtype)

@@ -13,6 +13,7 @@ from helpers.finetuning.inside import State
 from helpers.finetuning.small_gpt import Recipe
 from helpers.finetuning.toy_language import Episode
 from helpers.models.gpt import WordGPT
+from helpers.usual import usual
 
 
 class Conditions(NamedTuple):
@@ -130,6 +131,7 @@ def best_rate(models: Sequence[WordGPT], episode: Episode, recipe: Recipe, rates
 CONTROLS = ("the same", "others of the task", "labels shuffled", "of another task", "random words")
 
 
+@usual()
 def other_context(episode: Episode, control: str, *, seed: int = 0) -> Episode:
     """The same queries behind other demonstrations (a negative control), as many.
 

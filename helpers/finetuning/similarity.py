@@ -34,8 +34,8 @@ def bootstrap(values: Tensor, statistic: Callable[[Tensor], Tensor] | None = Non
     """
     statistic = statistic or (lambda resampled: resampled.mean(-values.ndim))
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-    drawn = torch.randint(len(values), (1000, len(values)), generator=generator)
-    ends = torch.tensor([0.025, 0.975], dtype=values.dtype)
+    drawn = torch.randint(len(values), (1000, len(values)), generator=generator, device="cpu")
+    ends = torch.tensor([0.025, 0.975], dtype=values.dtype, device=values.device)
     low, high = statistic(values[drawn]).nanquantile(ends, dim=0)
     return Interval(statistic(values), low, high)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from helpers import checks
+from helpers.usual import usual
 
 WORDS = 64  # tokens 0 … 63
 FRESH_LABELS, FIXED_LABELS = 12, 4  # tokens 64 … 75, and 76 … 79
@@ -60,6 +61,7 @@ class Episode(NamedTuple):
         return torch.cat([self.demos.flatten(1).repeat_interleave(Q, 0), self.query.flatten(0, 1)], dim=1)
 
 
+@usual()
 def draw(
     B: int, n_classes: int = 2, m: int = 8, *, meaning: str = "fresh", held_out: bool = True, seed: int = 0
 ) -> Task:
@@ -108,6 +110,7 @@ def _word_lists(order: Tensor, n: int, odd: bool) -> Tensor:
     return torch.cat([words, rest.gather(1, fits.int().argmax(1, keepdim=True))], dim=1)
 
 
+@usual()
 def few_shot(task: Task, k: int, Q: int = 32, *, seed: int = 0) -> Episode:
     """k demonstrations of each task, of random classes, and Q queries, of each class in turn.
 

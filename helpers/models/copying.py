@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from helpers import attention, checks, tasks
 from helpers.attention import Layer
+from helpers.usual import usual
 
 BASE = 10_000.0  # of the wavelengths of sinusoids, as in Vaswani et al. 2017
 
 
+@usual()
 def sinusoids(T: int, width: int) -> Tensor:
     """Positions (T, width): sines and cosines of j / BASE^(2k / width), for k = 0, …, width/2 - 1.
 
@@ -65,6 +67,7 @@ class CopyingTransformer(nn.Module):
     torch.Size([4, 1])
     """
 
+    @usual()
     def __init__(self, d_x: int, d_y: int = 1, *, positions: Tensor, scale: float = 0.1, seed: int = 0):
         super().__init__()
         self.d_x, self.d_y = checks.count("d_x", d_x), checks.count("d_y", d_y)
@@ -102,6 +105,7 @@ def neighbours(pattern: Tensor) -> dict[str, float]:
     return {name: pattern.diagonal(to, 1, 2)[:, ::2].mean().item() for name, to in [("next", 1), ("previous", -1)]}
 
 
+@usual()
 def sensitivity(z: Tensor, layer: Layer, d: int) -> dict[str, float]:
     """How strongly what `attention.softmax` adds to an input's token x_j depends on the data in other tokens.
 

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from helpers import checks
 from helpers.attention import Layer
 from helpers.tasks import Prompt
+from helpers.usual import usual
 
 
+@usual()
 def sines(B: int, N: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> tuple[Prompt, Tensor, Tensor]:
     """B tasks y = a sin(x + phi), and a prompt of N pairs for each: x and the query uniform on (-5, 5).
 
@@ -44,6 +46,7 @@ class Features(nn.Module):
     torch.Size([3, 7, 40])
     """
 
+    @usual()
     def __init__(self, width: int = 40, hidden: int = 160, seed: int = 0):
         super().__init__()
         self.width, hidden = checks.count("width", width), checks.count("hidden", hidden)
@@ -62,6 +65,7 @@ class Features(nn.Module):
 class DeepLearner(nn.Module):
     """Features m and a linear model on them that starts at W_0 (d_y, width); `weights` says where it goes."""
 
+    @usual()
     def __init__(self, features: Features, d_y: int = 1):
         super().__init__()
         self.features = features
@@ -92,6 +96,7 @@ class GradientLearner(DeepLearner):
     torch.Size([4, 1])
     """
 
+    @usual()
     def __init__(self, features: Features, d_y: int = 1, eta: float = 1.0):
         super().__init__(features, d_y)
         self.eta = checks.number("eta", eta)
@@ -114,6 +119,7 @@ class AttentionLearner(DeepLearner):
     torch.Size([4, 1])
     """
 
+    @usual()
     def __init__(self, features: Features, d_y: int = 1):
         super().__init__(features, d_y)
         eye = torch.eye(features.width + d_y)
@@ -122,7 +128,7 @@ class AttentionLearner(DeepLearner):
     def layer(self, N: int) -> Layer:
         """The layer as `attention.linear` takes it; P holds 1/N, as in `constructions.gd_step`."""
         D, d_y = self.A.shape[0], self.W_0.shape[0]
-        eye = torch.eye(D, dtype=self.A.dtype)
+        eye = torch.eye(D, dtype=self.A.dtype, device=self.A.device)
         W_V = torch.cat([self.R.new_zeros(D - d_y, D), self.R])
         return Layer(W_Q=self.A, W_K=eye, W_V=W_V, P=eye / checks.count("N", N))
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import checks
+from helpers.usual import usual
 
 
 class GPT(nn.Module):
@@ -27,6 +28,7 @@ class GPT(nn.Module):
     ValueError: z: expected at most 5 tokens, got 6: there are no positions beyond.
     """
 
+    @usual()
     def __init__(self, d_model: int = 64, n_layers: int = 3, n_heads: int = 4, *, length: int | None = None):
         super().__init__()
         d_model, n_heads = checks.count("d_model", d_model), checks.count("n_heads", n_heads)
@@ -96,6 +98,7 @@ class RegressionGPT(nn.Module):
     torch.Size([4, 1])
     """
 
+    @usual()
     def __init__(
         self,
         d_x: int,
@@ -129,7 +132,8 @@ class RegressionGPT(nn.Module):
         missing = self.d_x - inputs.shape[-1]
         asks = F.pad(inputs, (0, missing + self.d_y))  # rows (x, 0 …, 0): a question
         tells = F.pad(labels, (self.d_x, 0))  # rows (0, y): an answer
-        kind = torch.tensor([1.0, 0.0], dtype=x.dtype).expand(*inputs.shape[:2], 2)[..., None]  # which of the two
+        which = torch.tensor([1.0, 0.0], dtype=x.dtype, device=x.device)  # of the two a token is
+        kind = which.expand(*inputs.shape[:2], 2)[..., None]
         z = torch.cat([torch.stack([asks, tells], dim=2), kind], dim=-1).flatten(1, 2)[:, :-1]  # (B, 2N+1, .)
         return self.head(self.core(self.embed(z))[:, ::2])
 
@@ -157,6 +161,7 @@ class WordGPT(nn.Module):
     torch.Size([4, 9, 80])
     """
 
+    @usual()
     def __init__(self, V: int, *, d_model: int = 64, n_layers: int = 3, n_heads: int = 4, seed: int = 0):
         super().__init__()
         with torch.random.fork_rng(devices=[]):

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from helpers import attention, checks
 from helpers.attention import Layer
+from helpers.usual import usual
 
 
+@usual()
 def sequences(
     B: int, L: int, V: int, *, periods: tuple[int, int] = (8, 15), distinct: bool = False, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -141,6 +143,7 @@ def prefix_matching_score(pattern: Tensor, words: Tensor) -> float:
     return (pattern * followed(words))[:, words.shape[1] // 2 :].sum(-1).mean().item()
 
 
+@usual()
 def one_hot(words: Tensor, V: int) -> Tensor:
     """Tokens for `constructions.induction`: word | previous word | prediction | position, z (B, L, 3V + L), float64.
 
@@ -179,6 +182,7 @@ class AttentionOnly(nn.Module):
     (torch.Size([4, 32, 20]), 6400)
     """
 
+    @usual()
     def __init__(self, V: int = 20, L: int = 32, *, n_layers: int = 2, d_model: int = 32, seed: int = 0):
         super().__init__()
         V, L, n_layers = checks.count("V", V), checks.count("L", L), checks.count("n_layers", n_layers)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from helpers import checks
 from helpers.attention import Layer
+from helpers.usual import usual
 
 
 class LinearTransformer(nn.Module):
@@ -25,6 +26,7 @@ class LinearTransformer(nn.Module):
     (2, 64)
     """
 
+    @usual()
     def __init__(
         self, d_x: int, d_y: int = 1, n_layers: int = 1, *, tied: bool = False, scale: float = 0.1, seed: int = 0
     ):
@@ -52,7 +54,7 @@ class LinearTransformer(nn.Module):
         z = torch.cat([x, y], dim=-1)
         S, product = z.mT @ z, None
         for k, (W_Q, W_K, W_V, P) in enumerate(self.layers()):
-            M = torch.eye(z.shape[-1], dtype=z.dtype) + (P @ W_V) @ S @ (W_K.mT @ W_Q)
+            M = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device) + (P @ W_V) @ S @ (W_K.mT @ W_Q)
             product = M if product is None else M @ product
             if k + 1 < self.n_layers:
                 S = M @ S @ M.mT
@@ -77,6 +79,7 @@ class SoftmaxLayer(nn.Module):
     torch.Size([4, 1])
     """
 
+    @usual()
     def __init__(self, d_x: int, d_y: int = 1, n_heads: int = 1, *, scale: float = 0.1, seed: int = 0):
         super().__init__()
         self.d_x, self.d_y = checks.count("d_x", d_x), checks.count("d_y", d_y)

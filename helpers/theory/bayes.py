@@ -63,7 +63,7 @@ def dmmse_by_attention(x: Tensor, y: Tensor, x_query: Tensor, W: Tensor, noise: 
     query = torch.cat([(x.mT @ y).flatten(1), -(x.mT @ x).flatten(1) / 2], dim=1) / noise**2  # (B, d_k)
     task_tokens = torch.cat([keys, W], dim=1).expand(B, M, d_k + d_x)
     prompt_token = torch.cat([query, torch.zeros_like(x_query)], dim=1)[:, None]
-    read = torch.eye(d_k + d_x, dtype=x.dtype)
+    read = torch.eye(d_k + d_x, dtype=x.dtype, device=x.device)
     layer = Layer(W_Q=math.sqrt(d_k) * read[:d_k], W_K=read[:d_k], W_V=read[d_k:], P=read[:, d_k:])
     w = attention.softmax(torch.cat([task_tokens, prompt_token], dim=1), layer)[:, -1, d_k:]
     return (w * x_query).sum(-1, keepdim=True)
@@ -81,7 +81,7 @@ def noise_posterior(x: Tensor, y: Tensor, noises: Sequence[float]) -> Tensor:
     sizes, logs = checks.prompt(x, y), []
     for noise in noises:
         _above_zero(noise)
-        factor = torch.linalg.cholesky(x @ x.mT + noise**2 * torch.eye(sizes["N"], dtype=x.dtype))
+        factor = torch.linalg.cholesky(x @ x.mT + noise**2 * torch.eye(sizes["N"], dtype=x.dtype, device=x.device))
         fit = (y * torch.cholesky_solve(y, factor)).sum((1, 2)) / 2
         logs.append(-fit - factor.diagonal(dim1=1, dim2=2).log().sum(1))
     return torch.softmax(torch.stack(logs, dim=1), dim=1)

@@ -144,7 +144,7 @@ def preconditioned_excess(
     checks.tensor("A", A, "d_x d_x", {"d_x": len(Sigma)})
     checks.same_dtype(A=A, Sigma=Sigma)
     checks.finite(A=A)
-    Omega = torch.eye(len(Sigma), dtype=Sigma.dtype) if prior is None else prior
+    Omega = torch.eye(len(Sigma), dtype=Sigma.dtype, device=Sigma.device) if prior is None else prior
     return torch.trace(Sigma @ (Omega - A @ Sigma @ Omega - Omega @ Sigma @ A.T + A @ Gamma @ Sigma @ A.T)).item()
 
 
@@ -170,7 +170,8 @@ def _gamma(Sigma: Tensor, N: int, noise: float, prior: Tensor | None) -> Tensor:
         checks.same_dtype(Sigma=Sigma, prior=prior)
         _covariance("prior", prior)
         spread = Sigma @ prior
-    return (1 + 1 / N) * spread + (torch.trace(spread) + noise**2) / N * torch.eye(d_x, dtype=Sigma.dtype)
+    eye = torch.eye(d_x, dtype=Sigma.dtype, device=Sigma.device)
+    return (1 + 1 / N) * spread + (torch.trace(spread) + noise**2) / N * eye
 
 
 def _covariance(name: str, matrix: Tensor) -> int:

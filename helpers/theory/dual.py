@@ -49,7 +49,7 @@ def coefficients(steps: Sequence[Mapping[str, float]]) -> tuple[float, Tensor]:
             on_g = -direct
         on_W += on_g * step["weight_decay"]
         c.append(-on_g if step["maximize"] else on_g)
-    return on_W, torch.tensor(c[::-1], dtype=torch.float64)
+    return on_W, torch.tensor(c[::-1], dtype=torch.float64, device="cpu")
 
 
 class History:
@@ -106,7 +106,7 @@ class History:
         if T > len(self.steps):
             raise ValueError(f"steps: expected at most {len(self.steps)}, as many as were recorded, got {T}.")
         a, c = coefficients(self.steps[:T])
-        rows = torch.tensor(self.ends[: T + 1]).diff()
+        rows = torch.tensor(self.ends[: T + 1], device="cpu").diff()
         return a, c.to(self.W_0.dtype).repeat_interleave(rows)[:, None] * self.errors[: self.ends[T]]
 
     def queries(self, x: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def gp(x: Tensor, y: Tensor, x_query: Tensor, kernel: Kernel, lam: float = 0.0) 
     if checks.number("lam", lam) < 0:
         raise ValueError(f"lam: expected a variance of at least 0, got {lam}.")
     K, k_q = kernel(x, x), kernel(x_query, x)
-    K = K + lam * torch.eye(K.shape[-1], dtype=K.dtype)
+    K = K + lam * torch.eye(K.shape[-1], dtype=K.dtype, device=K.device)
     factor, failed = torch.linalg.cholesky_ex(K)
     if failed.any():
         raise ValueError(
@@ -147,7 +147,7 @@ def draw(points: Tensor, kernel: Kernel, *, lam: float = 1e-9, seed: int = 0) ->
     """
     sizes = checks.tensor("points", points, "B n d_x")
     generator = torch.Generator().manual_seed(checks.count("seed", seed, least=0))
-    normal = torch.randn((sizes["B"], sizes["n"], 1), generator=generator, dtype=torch.float64).to(points.dtype)
+    normal = torch.randn((sizes["B"], sizes["n"], 1), generator=generator, dtype=torch.float64, device="cpu").to(points)
     eigenvalues, U = torch.linalg.eigh(kernel(points, points))
     return U @ ((eigenvalues.clamp(min=0) + lam).sqrt()[..., None] * normal)
 

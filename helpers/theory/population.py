@@ -121,7 +121,7 @@ def train(
 
 
 def _as_layer(weights: np.ndarray, unit: float) -> Layer:
-    eye, weights = torch.eye(weights.shape[1], dtype=torch.float64), torch.from_numpy(weights)
+    eye, weights = torch.eye(weights.shape[1], dtype=torch.float64, device="cpu"), torch.from_numpy(weights)
     value = torch.zeros_like(eye)
     value[-1] = weights[-1] / unit
     return Layer(W_Q=weights[:-1].clone(), W_K=eye, W_V=value, P=eye.clone())

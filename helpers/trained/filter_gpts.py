@@ -47,7 +47,7 @@ def with_filter(model: WordGPT, kind: str) -> WordGPT:
     for block in model.core.blocks:
         taps = FILTERS[kind]
         if taps is None:
-            taps = block.taps = nn.Parameter(torch.zeros(n_heads, 1, 4))
+            taps = block.taps = nn.Parameter(block.P.weight.new_zeros(n_heads, 1, 4))
         _add_filter(block, taps, n_heads)
     return model
 
@@ -72,7 +72,8 @@ def filtered(v: Tensor, taps: Tensor) -> Tensor:
     [0.0, 0.5, 0.25, 0.0]
     """
     taps = nn.functional.pad(taps.reshape(-1, taps.shape[-1]), (1, 1)).to(v.dtype)  # what is no value before counts 0
-    lag = torch.arange(v.shape[2])[:, None] - torch.arange(v.shape[2])
+    at = torch.arange(v.shape[2], device=v.device)
+    lag = at[:, None] - at
     return taps[:, lag.clamp(0, taps.shape[-1] - 1)] @ v
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from helpers import kept, shell, tasks, training
 from helpers.models.gpt import RegressionGPT
+from helpers.usual import usual
 
 D_X, LONGEST = 5, 12
 ITERATIONS, BATCH, LEARNING_RATE = 5000, 65, 2e-3
@@ -28,6 +29,7 @@ FOLDER = FILE.parent
 REMEDY = "`python -m helpers.trained.regression_gpts` makes it."
 
 
+@usual()
 def prompts(B: int, seed: int) -> tuple[tasks.Prompt, Tensor]:
     """B training prompts, and how many coordinates (B,) each one uses: 1, 2, …, 5, 1, 2, … in turn.
 

@@ -203,7 +203,7 @@ def main(folder: str | Path = FOLDER) -> None:
 
 def curve(history: training.History) -> tuple[Tensor, Tensor]:
     """What is kept of a training, as `curves`: what was watched, and the losses as means of EVERY."""
-    return torch.tensor(history.watched), history.losses.reshape(-1, EVERY).mean(1)
+    return torch.tensor(history.watched, dtype=torch.float32, device="cpu"), history.losses.reshape(-1, EVERY).mean(1)
 
 
 if __name__ == "__main__":

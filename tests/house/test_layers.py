@@ -17,15 +17,15 @@ MAY_IMPORT = {
     "plotting": set(),
     "picture": {"plotting"},
     "widgets": {"picture"},
-    "tasks": {"checks"},
+    "tasks": {"checks", "usual"},
     "attention": {"checks"},
     "learners": {"checks"},
-    "constructions": {"checks", "attention", "learners", "tasks"},
+    "constructions": {"checks", "attention", "learners", "tasks", "usual"},
     "metrics": {"learners"},
     "probes": {"checks", "learners", "tasks"},
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
-    "models": {"checks", "attention", "tasks", "theory"},
+    "models": {"checks", "attention", "tasks", "theory", "usual"},
     "finetuning": {"checks", "kept", "models", "progress", "shell", "theory", "usual"},
     "trained": {
         "attention",
@@ -109,7 +109,7 @@ def test_the_road_needs_no_side_room():
     under = set(ROAD)
     for _ in ROOMS:
         under |= set().union(*(MAY_IMPORT[name] for name in under))
-    assert under == {*ROAD, "checks", "picture"}
+    assert under == {*ROAD, "checks", "picture", "usual"}
 
 
 def test_no_file_is_longer_than_a_reader_has_patience():

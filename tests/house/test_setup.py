@@ -63,7 +63,14 @@ class Folder:
         self.path, self.fakes = path / "the clone", path / "fakes"
         self.path.mkdir()
         (self.path / "helpers").mkdir()
-        for name in ("Makefile", "install.py", "requirements.txt", "pyproject.toml", "helpers/__init__.py"):
+        for name in (
+            "Makefile",
+            "install.py",
+            "requirements.txt",
+            "pyproject.toml",
+            "helpers/__init__.py",
+            "icl_vs_ft.py",
+        ):
             shutil.copy(ROOT / name, self.path / name)
         (self.fakes / "ensurepip").mkdir(parents=True)
         (self.fakes / "ensurepip" / "__init__.py").touch()

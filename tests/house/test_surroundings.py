@@ -2,10 +2,14 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import nbconvert
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -72,3 +76,71 @@ def test_the_readmes_map_shows_every_module_of_the_road_and_nothing_that_is_not_
     assert modules <= set(re.findall(r"\w+", map_of_the_readme()))
     for folder in re.findall(r"(\w+)/", map_of_the_readme()):
         assert any(path.is_dir() for path in (ROOT / folder, *ROOT.glob(f"*/{folder}"))), folder
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb"))[:3], ids=lambda path: path.stem)
+def test_a_notebook_becomes_a_script_with_the_right_name(path):
+    refresh = runpy.run_path(ROOT / "refresh.py", {"get_config": MagicMock})
+    nb = nbformat.read(path, as_version=4)
+    nb.cells = [cell for cell in nb.cells if "readme-picture" not in cell.metadata.get("tags", [])]
+    saved, _ = refresh["KeepThePicture"]().preprocess(nb, {})
+    script, resources = nbconvert.ScriptExporter().from_notebook_node(saved)
+    assert resources["output_extension"] == ".py"
+    compile(script, path.stem, "exec")
+
+
+def in_a_kernel(code, folder, *, path=()):
+    """Python as a kernel has it that was started in a folder, which it looks into first."""
+    around = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [folder, *path, ROOT]))}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=around, capture_output=True, text=True)
+
+
+def a_module(folder):
+    (folder / "helpers.py").write_text("raise RuntimeError('this must not run')")
+
+
+def a_package(folder):
+    (folder / "helpers").mkdir()
+    (folder / "helpers" / "__init__.py").touch()
+
+
+def a_checkout_of_another_time(folder):
+    (folder / "helpers").mkdir()
+    (folder / "helpers" / "__init__.py").write_text((ROOT / "helpers" / "__init__.py").read_text())
+
+
+@pytest.mark.parametrize("other", [a_module, a_package, a_checkout_of_another_time], ids=lambda other: other.__name__)
+def test_another_helpers_beside_the_notebook_is_named(other, tmp_path):
+    other(tmp_path)
+    done = in_a_kernel("import icl_vs_ft", tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: `import helpers` would take {tmp_path / 'helpers'}") and "rename it" in last
+
+
+def test_a_folder_of_that_name_without_code_harms_nobody(tmp_path):
+    (tmp_path / "helpers").mkdir()
+    assert in_a_kernel("import icl_vs_ft, helpers.checks", tmp_path).returncode == 0
+
+
+ENVIRONMENT = "import icl_vs_ft, torch; torch.set_num_threads(1); icl_vs_ft.environment()"
+
+
+def test_wherever_the_kernel_was_started_the_environment_is_compared(tmp_path):
+    for folder in (ROOT / "notebooks", ROOT, tmp_path):
+        said = in_a_kernel(ENVIRONMENT, folder).stdout.splitlines()
+        assert said[-2:] == ["Python is 3.11 or newer: True", "torch uses one thread: True"]
+        assert re.fullmatch(r"\d+ of \d+ packages are the tested versions", said[-3])
+
+
+def test_where_the_list_of_versions_is_not_there_it_says_so(tmp_path, capsys):
+    import icl_vs_ft
+
+    icl_vs_ft.environment(tmp_path / "requirements.txt")
+    assert capsys.readouterr().out.startswith(
+        f"Versions are not compared: there is no {tmp_path / 'requirements.txt'}."
+    )
+    (tmp_path / "requirements.txt").write_text("numpy==0.1\nnothing-of-that-name==1.0  # really\n-e .\n")
+    icl_vs_ft.environment(tmp_path / "requirements.txt")
+    said = capsys.readouterr().out
+    assert "numpy: tested with 0.1, found 2" in said and "nothing-of-that-name: tested with 1.0, found none" in said
+    assert "0 of 2 packages are the tested versions" in said
