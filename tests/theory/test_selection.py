@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from helpers import learners, tasks
+from helpers import learners, metrics, tasks
 from helpers.theory import bayes, selection
 
 EXACT = 1e-12
