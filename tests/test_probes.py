@@ -40,6 +40,62 @@ def test_those_who_weigh_bend():
     assert probes.bend_in_query(softmax, PROMPT) > 0.1 > EXACT > probes.bend_in_labels(softmax, PROMPT)
 
 
+def least_squares_of_all(*p):
+    return learners.least_squares(*p)
+
+
+CHANGES = {  # probe -> who stays with what it expects, and who does not
+    "labels added": (probes.labels_added, least_squares_of_all, dmmse),
+    "labels scaled": (lambda f, p: probes.labels_scaled(f, p, 1.7), softmax, dmmse),
+    "query scaled": (lambda f, p: probes.query_scaled(f, p, 1.7), dmmse, softmax),
+    "inputs scaled": (lambda f, p: probes.inputs_scaled(f, p, 1.7), least_squares_of_all, softmax),
+    "and squared": (lambda f, p: probes.inputs_scaled(f, p, 1.7, power=2), lambda *p: learners.gd(*p, 0.4), softmax),
+    "said again": (lambda f, p: probes.said_again(f, p, 2), softmax, dmmse),
+    "reordered": (lambda f, p: probes.reordered(f, p, seed=1), dmmse, lambda *p: learners.online_gd(*p, 0.1)),
+}
+
+
+@pytest.mark.parametrize("probe", CHANGES)
+def test_a_probe_expects_what_its_family_answers_and_others_do_not(probe):
+    ask, member, stranger = CHANGES[probe]
+    assert ask(member, PROMPT).change() < EXACT * 100 and ask(stranger, PROMPT).change() > 0.01
+    answers = ask(stranger, PROMPT)
+    by_hand = ((answers.got - answers.expected) ** 2).mean().sqrt() / (answers.expected**2).mean().sqrt()
+    assert answers.change() == pytest.approx(by_hand.item(), rel=1e-12)
+
+
+def test_what_the_probes_change_is_the_prompt_and_nothing_else():
+    seen = []
+
+    def remembers(x, y, x_query):
+        seen.append((x, y, x_query))
+        return y[:, 0]
+
+    probes.inputs_scaled(remembers, PROMPT, 3.0)
+    assert torch.equal(seen[0][0], 3 * PROMPT.x) and torch.equal(seen[0][2], 3 * PROMPT.x_query)
+    assert torch.equal(seen[0][1], PROMPT.y) and torch.equal(seen[1][0], PROMPT.x)
+    probes.labels_scaled(remembers, PROMPT, 3.0)
+    assert torch.equal(seen[2][1], 3 * PROMPT.y) and torch.equal(seen[2][0], PROMPT.x)
+    probes.query_scaled(remembers, PROMPT, 3.0)
+    assert torch.equal(seen[4][2], 3 * PROMPT.x_query) and torch.equal(seen[4][0], PROMPT.x)
+    probes.reordered(remembers, PROMPT, seed=2)
+    assert torch.equal(seen[6][0].sum(1), PROMPT.x.sum(1)) or torch.allclose(seen[6][0].sum(1), PROMPT.x.sum(1))
+    pairs = [torch.cat(each[:2], dim=2) for each in (seen[6], seen[7])]
+    assert not torch.equal(*pairs) and torch.equal(*(each.sort(dim=1).values for each in pairs))
+
+
+def test_a_learner_is_asked_a_part_at_a_time_and_the_parts_are_put_together(monkeypatch):
+    def one_pass(*p):
+        sizes.append(len(p[0]))
+        return learners.online_gd(*p, eta=0.1)
+
+    sizes = []
+    whole = probes.shuffled(one_pass, PROMPT, 20)
+    assert max(sizes) <= probes.AT_ONCE and sum(sizes) == 20 * 40
+    monkeypatch.setattr(probes, "AT_ONCE", 7)
+    assert torch.allclose(probes.shuffled(one_pass, PROMPT, 20), whole, rtol=0, atol=EXACT)
+
+
 def test_the_spread_over_orders_is_that_of_a_plain_loop():
     def learner(*p):
         return learners.online_gd(*p, eta=0.1)
@@ -65,6 +121,15 @@ def test_one_step_grows_by_the_square_and_least_squares_not_at_all(c):
     assert abs(probes.growth(learners.least_squares, PROMPT, c)) < 1e-9
     for learner in (lambda *p: learners.gd(*p, 0.2, 5), lambda *p: learners.ridge(*p, 2.0), softmax):
         assert 0.01 < abs(probes.growth(learner, PROMPT, c)) and abs(probes.growth(learner, PROMPT, c) - 2) > 0.01
+
+
+def test_errors_at_another_scale_are_in_units_of_the_labels():
+    prompt = tasks.linear_regression(B=40, N=9, d_x=3, seed=2)
+    for c in (1.0, 2.0):
+        answers = learners.gd(c * prompt.x, c * prompt.y, c * prompt.x_query, 0.4)
+        expected = (answers - c * prompt.y_query).square()[:, 0] / c**2
+        got = probes.squared_errors(lambda *p: learners.gd(*p, 0.4), prompt, c)
+        assert torch.allclose(got, expected, rtol=1e-12, atol=0)
 
 
 def test_the_relative_error_of_a_step_is_the_closed_form():

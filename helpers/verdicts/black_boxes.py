@@ -117,8 +117,8 @@ def lead(n_layers: int, name: str, among: Iterable[str], shift: int = 0, trained
 
 
 def part(more: Tensor, of: Tensor) -> Number:
-    """The mean of squared errors (2, B) over that of others, both halves pooled."""
-    return over_models_and_prompts(more.mean(0)[None], of.mean(0)[None])._replace(how="n = 8,000")
+    """The mean of squared errors (2, B) as a part of that of others, in per cent, both halves pooled."""
+    return over_models_and_prompts(100 * more.mean(0)[None], of.mean(0)[None])._replace(how=f"n = {more.numel():,}")
 
 
 def zeros(*matrices: Tensor) -> Number:

@@ -85,8 +85,8 @@ def over_models_and_prompts(values: Tensor, over: Tensor | None = None) -> Numbe
 
     Models and prompts are drawn independently of each other, with replacement, 1,000 times (seed 0), since all models
     answer the same prompts: neither the values of one model nor those of one prompt are independent (the "pigeonhole
-    bootstrap", Owen 2007). With `over` (M, B) or (1, B), the mean of the values over the mean of those, drawn alike:
-    a ratio of two mean errors.
+    bootstrap", Owen 2007). With `over`, the mean of the values over the mean of those, drawn alike: a ratio of two mean
+    errors. Either of the two may be (1, B), for a learner that is no trained model.
 
     Of three models the lowest is drawn three times in one of 27 cases, so the interval goes from the lowest model to
     the highest, and further by what the prompts add. Where models differ more than prompts, it covers as a range of
@@ -95,8 +95,8 @@ def over_models_and_prompts(values: Tensor, over: Tensor | None = None) -> Numbe
     >>> print(over_models_and_prompts(torch.ones(3, 5)), "|", over_models_and_prompts(torch.ones(1, 5), torch.ones(5)))
     1.0, 3 models x 5 prompts | 1.0, n = 5
     """
-    values, g = values.double(), torch.Generator().manual_seed(0)
-    M, B = values.shape
+    M, B = torch.broadcast_shapes(values.shape, (1, 1) if over is None else over.shape)
+    g = torch.Generator().manual_seed(0)
     models, prompts = (_times_drawn(n, g) for n in (M, B))
 
     def means(each: Tensor) -> Tensor:

@@ -55,13 +55,13 @@ def order_refutes_gd():
 
 @claim(
     MEASURED,
-    "A GPT that was trained on regression carries a fixed gradient step (its error at three times the scale, over that "
-    "of the step, at least 0.5).",
+    "A GPT that was trained on regression carries a fixed gradient step (how many times its error the step has at "
+    "three times the scale, at most 2).",
     paper="trained linear layers do, von Oswald et al. 2023, fig. 2",
 )
 def the_gpt_has_a_fixed_step(shift: int = 0):
-    step = probes.squared_errors(candidates.one_step, boxes.small_prompts(shift), c=3.0)
-    return Evidence(Bounds(over_models_and_prompts(boxes.errors_at(3.0, shift), step), at_least=0.5))
+    step = probes.squared_errors(candidates.one_step, boxes.small_prompts(shift), c=3.0)[None]
+    return Evidence(Bounds(over_models_and_prompts(step, boxes.errors_at(3.0, shift)), at_most=2))
 
 
 @claim(
@@ -148,43 +148,45 @@ def one_layer_is_nearest_to_the_step(shift: int = 0):
 
 @claim(
     MEASURED,
-    "A two-layer GPT is nearer to ridge with λ = 1 than to five gradient steps (by how much, in SPD / d; control: a "
-    "learner that takes the five steps).",
+    "A two-layer GPT is nearer to ridge with λ = 1 than to five gradient steps (how many times as far these are, above "
+    "1; control: a learner that takes them).",
 )
 def two_layers_are_nearer_to_ridge(shift: int = 0):
-    p, ridge = boxes.small_prompts(shift, B=2000).first(6), "ridge, λ = 1"
-    takes_them = candidates.distances(candidates.CANDIDATES["five steps"], p)[ridge]
-    ours, control = boxes.lead(2, ridge, ("five steps",), shift), over_models_and_prompts(-takes_them[None])
-    return Evidence(Bounds(ours, at_least=0), control=control)
+    p = boxes.small_prompts(shift, B=2000).first(6)
+    takes_them = candidates.distances(candidates.CANDIDATES["five steps"], p)
+    of_each = boxes.apart(2, shift), {name: each[None] for name, each in takes_them.items()}
+    ours, control = (over_models_and_prompts(far["five steps"], far["ridge, λ = 1"]) for far in of_each)
+    return Evidence(Bounds(ours, at_least=1), control=control)
 
 
 @claim(
     MEASURED,
     "In context, choosing λ by validation on 8 of 32 examples comes within 2 % of being told the noise (excess over "
-    "that error).",
+    "that error, in %).",
     paper="near Bayes for many examples, Bai et al. 2023",
 )
 def selection_by_validation(shift: int = 0):
     told = selection.told(seed=shift)
-    return Evidence(Bounds(boxes.part(selection.errors(selection.validate, seed=shift) - told, told), at_most=0.02))
+    return Evidence(Bounds(boxes.part(selection.errors(selection.validate, seed=shift) - told, told), at_most=2))
 
 
 @claim(
     MEASURED,
-    "In context, weighing both λ by their posterior comes within 2 % of being told it (control: λ between them).",
+    "In context, weighing both λ by their posterior comes within 2 % of being told it (excess, in %; control: λ "
+    "between them).",
 )
 def selection_by_weighing(shift: int = 0):
     told = selection.told(seed=shift)
     weigh, between = (selection.errors(each, seed=shift) for each in (selection.weigh, selection.compromise))
     ours, control = (boxes.part(each - told, told) for each in (weigh, between))
     beyond = Bounds(boxes.part(weigh - between, told), at_most=0)
-    return Evidence(Bounds(ours, at_most=0.02), control=control, beyond=beyond)
+    return Evidence(Bounds(ours, at_most=2), control=control, beyond=beyond)
 
 
 @claim(
     MEASURED,
     "Who beats ridge with each of the two λ has selected a model in context (by how much validation beats the better "
-    "one; control: λ between them, which selects nothing).",
+    "one, in %; control: λ between them, which selects nothing).",
     paper="validate and pick, Bai et al. 2023",
 )
 def beating_both_shows_selection(shift: int = 0):
@@ -198,7 +200,7 @@ def beating_both_shows_selection(shift: int = 0):
 @claim(
     PROVED,
     "No learner that is linear in the labels does better than ridge with the mean of the noise variances (excess of "
-    "the best of four that try, at least 0; control: one that weighs).",
+    "the best of four that try, in %, at least 0; control: one that weighs).",
 )
 def the_mean_is_the_best_compromise(shift: int = 0):
     best = selection.errors(selection.compromise, seed=shift)

@@ -134,6 +134,13 @@ def test_the_bootstrap_over_models_and_prompts_is_that_of_plain_loops(share):
         assert abs(ours.value - mean) < 1e-12 and ours.low < ours.value < ours.high
 
 
+def test_a_learner_that_is_no_trained_model_is_one_row():
+    values, row = 5 + crossed(3, 9, 1, 1, 1, torch.Generator().manual_seed(6)), torch.arange(1.0, 10.0)[None]
+    for pair in ((values, row), (row, values)):
+        same = over_models_and_prompts(*(each.double().expand(3, 9) for each in pair))
+        assert over_models_and_prompts(*pair) == same and same.how == "3 models x 9 prompts"
+
+
 def exact_variance(values):
     """Of the bootstrap's mean: with counts u, v of models and prompts, E u_m u_n = 1 + (m = n) - 1/M, and alike."""
     (M, B), x = values.shape, values.numpy()
