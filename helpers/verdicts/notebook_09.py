@@ -104,13 +104,14 @@ def the_end_of_the_stack():
 
 @claim(
     PROVED,
-    "Dropping the softmax is the limit of small scores (cosine with what demonstrations change, at scores of 0.01).",
+    "Dropping the softmax is the limit of small scores (cosine with what demonstrations change, in %, at scores "
+    "of size 0.01).",
     paper="“relaxed linear attention”, Dai et al. 2023",
     instead="the limit is a mean and a covariance: v̄ + (1/n) Σ vᵢ(ℓᵢ − ℓ̄). (Control: other demonstrations.)",
 )
 def dropping_the_softmax(shift: int = 0):
-    first, dropped, others = (over_prompts(cosines) for cosines in small_scores.alignment(0.01, shift))
-    return Evidence(Bounds(dropped, at_least=0.99), Bounds(first, at_least=0.99), control=others)
+    first, dropped, others = (over_prompts(100 * cosines) for cosines in small_scores.alignment(0.01, shift))
+    return Evidence(Bounds(dropped, at_least=99), Bounds(first, at_least=99), control=others)
 
 
 @claim(
