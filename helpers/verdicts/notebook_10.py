@@ -164,23 +164,23 @@ def knows_the_periods(words: Tensor) -> Tensor:
 @claim(
     MEASURED,
     "What the trained head has over the textbook's is that it knows the periods: a vote among matches 8 to 15 words "
-    "back is right as often (share right, its own less the rule's; control: less the textbook's).",
+    "back is right as often (its own share right less the rule's, in points of 100; control: less the textbook's).",
 )
 def the_trained_head_knows_the_periods(shift: int = 0):
     own = shares(trained(2), shift)
-    periods, plain = (over_both(own - shares([rule], shift)) for rule in (knows_the_periods, textbook()))
-    return Evidence(Bounds(periods, -0.03, 0.03), control=plain)
+    periods, plain = (over_both(100 * (own - shares([rule], shift))) for rule in (knows_the_periods, textbook()))
+    return Evidence(Bounds(periods, -3.0, 3.0), control=plain)
 
 
 @claim(
     MEASURED,
     "A first layer that reads the previous word only, as in the textbook, does as well if the second is trained behind "
-    "it (share right, less that of the trained pair; control: put in its place without training).",
+    "it (share right less that of the trained pair, in points of 100; control: put there without training).",
 )
 def a_sharp_first_layer_does_as_well(shift: int = 0):
     own, learned = shares(trained(2), shift), shares([textbook_runs.load(seed) for seed in textbook_runs.SEEDS], shift)
     put = shares([functools.partial(induction.with_sharp_notes, model) for model in trained(2)], shift)
-    return Evidence(Bounds(over_both(learned - own), at_least=-0.02), control=over_both(put - own))
+    return Evidence(Bounds(over_both(100 * (learned - own)), at_least=-2.0), control=over_both(100 * (put - own)))
 
 
 # --- 6: causal masks ------------------------------------------------------------------------------------------
