@@ -55,6 +55,25 @@ def read(z: Tensor, d_x: int, d_y: int = 1) -> Tensor:
     return -z[:, -1, d_x : d_x + d_y]
 
 
+def proposition_3(S: Tensor, d: int) -> Layer:
+    """The copying layer as it is printed: von Oswald et al. 2023, proposition 3, for tokens s_j | p_j, p_j one-hot.
+
+        W_K = [[0, 0],   W_Q = [[0,  0 ],   W_V = [[0,  0],   P = I          blocks d | T
+               [0, I]]          [0, S^T]]          [I, -S]]
+
+    Where S (T, T) moves position i to j, token j reads token i and writes s_i (of d <= T entries) over its position.
+
+    >>> z = torch.cat([torch.tensor([[[3.0], [5.0]]]).double(), torch.eye(2).double()[None]], dim=-1)
+    >>> lower = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).double()
+    >>> attention.linear(z, proposition_3(lower, d=1), include_query=True)[0, 1]       # the second has read the first
+    tensor([5., 3., 0.], dtype=torch.float64)
+    """
+    T = checks.tensor("S", S, "T T")["T"]
+    I, (W_Q, W_K, W_V) = torch.eye(d + T, dtype=S.dtype), S.new_zeros(3, d + T, d + T)
+    W_K[d:, d:], W_Q[d:, d:], W_V[d : 2 * d, :d], W_V[d:, d:] = I[d:, d:], S.mT, I[:d, :d], -S
+    return Layer(W_Q, W_K, W_V, P=I)
+
+
 class CopyingTransformer(nn.Module):
     """A layer of softmax attention, then one of linear attention; called as `learner(x, y, x_query) -> y_hat`.
 

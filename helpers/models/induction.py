@@ -210,6 +210,22 @@ class AttentionOnly(nn.Module):
         return z @ self.read.mT
 
 
+def with_sharp_notes(model: AttentionOnly, words: Tensor) -> Tensor:
+    """What a two-layer model says (B, L, V) if words 2 to L/2 note the word before them, and nothing else.
+
+    An ablation without training: the textbook's attention in place of the first layer's own, the rest as it was.
+
+    >>> words = torch.zeros(4, 32, dtype=torch.long)
+    >>> with_sharp_notes(AttentionOnly(), words).shape
+    torch.Size([4, 32, 20])
+    """
+    z, (first, second) = model.tokens(words), model.layers()
+    pattern, half = attention.pattern(z, first, causal=True)[:, 0].clone(), words.shape[1] // 2
+    pattern[:, 1:half] = torch.eye(words.shape[1], dtype=z.dtype)[: half - 1]
+    noted = z + pattern @ z @ first.W_V.mT @ first.P.mT
+    return attention.causal_softmax(noted, second) @ model.read.mT
+
+
 class TextbookFirst(AttentionOnly):
     """The same with two layers, of which the first does not choose whom to read: each word reads the one before it.
 

@@ -1,10 +1,9 @@
 """The checks of notebook 10's exercises accept right answers, refuse plausible wrong ones, and never raise."""
 
-import math
-
 import pytest
 import torch
 
+from helpers import constructions
 from helpers.exercises import notebook_10 as exercises
 
 RIGHT, WRONG = "✔ Right", "Not yet: "
@@ -30,15 +29,15 @@ def without_clamp(words, V):
     return match / match.sum(-1, keepdim=True) @ torch.eye(V, dtype=torch.float64)[words]
 
 
+def pairs(d_x, d_y, T, shift=1, times=1.0, erase=False, slot="y"):
+    x, y, p = torch.eye(d_x + d_y + T).double().split([d_x, d_y, T])
+    S = torch.diag(torch.ones(T - abs(shift)).double(), shift)
+    to = {"y": y, "x": x[:d_y], "both": y + p[:d_y]}[slot]
+    W_V, P = torch.cat([times * y, -p]) if erase else times * y, torch.cat([to, p]).mT if erase else to.mT
+    return constructions.Layer(S.mT @ p, p, W_V, P)
+
+
 CASES = {
-    "chance, right": (exercises.check_chance, math.log(50), RIGHT),
-    "chance, to three digits": (exercises.check_chance, 3.91, RIGHT),
-    "chance, to two digits": (exercises.check_chance, 3.9, WRONG),
-    "chance, as a probability": (exercises.check_chance, 1 / 50, WRONG),
-    "chance, in bits": (exercises.check_chance, math.log2(50), WRONG),
-    "chance, of 20 words": (exercises.check_chance, math.log(20), WRONG),
-    "chance, dots": (exercises.check_chance, ..., "Not yet: replace the dots"),
-    "chance, a word": (exercises.check_chance, "ln 50", "Not yet: expected one finite number"),
     "back, right": (exercises.check_look_back, look_back, RIGHT),
     "back, the other way": (exercises.check_look_back, lambda T, k: look_back(T, k).mT, WRONG),
     "back, one only": (exercises.check_look_back, lambda T, k: look_back(T, 1), WRONG),
@@ -52,6 +51,40 @@ CASES = {
     "back, NaN": (exercises.check_look_back, lambda T, k: look_back(T, k) * torch.nan, "Not yet: the matrix holds NaN"),
     "back, nothing": (exercises.check_look_back, lambda T, k: None, "Not yet: the function returns nothing"),
     "back, a slip": (exercises.check_look_back, lambda T: T, "Not yet: your function raised TypeError"),
+    "pairs, right": (exercises.check_pairs, pairs, RIGHT),
+    "pairs, right as a plain tuple": (exercises.check_pairs, lambda *a: tuple(pairs(*a)), RIGHT),
+    "pairs, the other neighbour": (
+        exercises.check_pairs,
+        lambda *a: pairs(*a, shift=-1),
+        "Not yet: each input has the label of the example before it",
+    ),
+    "pairs, the sign": (exercises.check_pairs, lambda *a: pairs(*a, times=-1.0), "Not yet: in the label slots"),
+    "pairs, twice": (
+        exercises.check_pairs,
+        lambda *a: pairs(*a, times=2.0),
+        "Not yet: in the label slots of the inputs",
+    ),
+    "pairs, itself": (exercises.check_pairs, lambda *a: pairs(*a, shift=0), "Not yet: the label slots of the inputs"),
+    "pairs, into x": (exercises.check_pairs, lambda *a: pairs(*a, slot="x"), "Not yet: the label slots of the inputs"),
+    "pairs, and elsewhere": (
+        exercises.check_pairs,
+        lambda *a: pairs(*a, slot="both"),
+        "Not yet: the labels are where they belong, but",
+    ),
+    "pairs, the position erased": (
+        exercises.check_pairs,
+        lambda *a: pairs(*a, erase=True),
+        "Not yet: the labels are where they belong, but",
+    ),
+    "pairs, x to y": (exercises.check_pairs, constructions.copying, "Not yet: the label slots of the inputs are still"),
+    "pairs, NaN": (exercises.check_pairs, lambda *a: pairs(*a, times=torch.nan), "Not yet: the layer makes NaN"),
+    "pairs, no layer": (exercises.check_pairs, lambda *a: 3, "Not yet: your function raised TypeError"),
+    "pairs, wrong widths": (
+        exercises.check_pairs,
+        lambda *a: pairs(1, 1, 5),
+        "Not yet: your function raised ValueError",
+    ),
+    "pairs, nothing": (exercises.check_pairs, lambda *a: None, "Not yet: the function returns nothing"),
     "match, right": (exercises.check_induction, by_mask, RIGHT),
     "match, in float32": (exercises.check_induction, lambda w, V: by_mask(w, V, dtype=torch.float32), RIGHT),
     "match, a little off": (exercises.check_induction, lambda w, V: by_mask(w, V) + 1e-5, WRONG),
