@@ -9,39 +9,29 @@ import torch
 from helpers import checks, constructions
 from helpers.attention import Layer
 from helpers.exercises import ask, number_verdict
-from helpers.theory import closed_forms, population
+from helpers.theory import closed_forms, flow, population
 
-SETTINGS = [(0.01, 10, 10, 0.0), (0.01, 2, 5, 5.0), (0.1, 4, 20, 0.5)]  # start r, N, d_x, noise
+SETTINGS = [(0.01, 10, 10, 0.0), (0.01, 2, 5, 5.0), (0.5, 4, 20, 0.5)]  # start r, N, d_x, noise; the last is not tiny
 HIDDEN = [(10, 10, "uniform", 0.0, -2.5), (20, 5, "gaussian", 0.5, 0.3), (8, 3, "rademacher", 0.0, 4.0)]
 
 
 def check_half_time(answer: Callable[[float, int, int, float], float]) -> None:
     """Notebook 05, exercise 1: `answer(r, N, d_x, sigma)` is the time at which gradient flow has learned half of its
-    step size. The check follows the flow itself, in small steps.
+    step size. The check follows the flow itself, in small steps. One of its starts is not tiny.
 
     >>> check_half_time(lambda r, N, d_x, sigma: None)
     Not yet: the function returns nothing. Replace the dots.
     """
-    hint = (
-        "p grows by a logistic law; where does it start, where does it end when there is noise, and what is its rate?"
-    )
-    said = []
-    for setting in SETTINGS:
-        said.append(ask(answer, *setting))
+    hint = "p grows by a logistic law: where does it start, where does it end, what is its rate, and is the start tiny?"
+    said, expected = [], []
+    for r, N, d_x, sigma in SETTINGS:
+        said.append(ask(answer, r, N, d_x, sigma))
         if said[-1] is None:
             return
-    _one_verdict(said, [_half_time_of_flow(*setting) for setting in SETTINGS], hint, tolerance=0.005)
-
-
-def _half_time_of_flow(r: float, N: int, d_x: int, sigma: float, steps: int = 400) -> float:
-    """Midpoint rule on a' = c (1 - a c / end), c' = d_x a (1 - a c / end)."""
-    end, dt, (a, c), t = closed_forms.best_step(N, d_x, noise=sigma), 1 / (steps * d_x**0.5), (r / d_x**0.5, r), 0.0
-    while a * c < end / 2:
-        push = 1 - a * c / end
-        a_mid, c_mid = a + dt / 2 * c * push, c + dt / 2 * d_x * a * push
-        push = 1 - a_mid * c_mid / end
-        a, c, t = a + dt * c_mid * push, c + dt * d_x * a_mid * push, t + dt
-    return t
+        start = flow.balanced(r, d_x)
+        path = flow.follow([1.0] * d_x, N, start, until=3 * flow.half_time(r, N, d_x, noise=sigma), noise=sigma)
+        expected.append(path.half_time())
+    _one_verdict(said, expected, hint, tolerance=0.005)
 
 
 def check_minus_eta_over_N(answer: Callable[[Layer], float]) -> None:

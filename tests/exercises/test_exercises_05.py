@@ -37,6 +37,7 @@ def test_right_answers_are_accepted(capsys):
     [
         (exercises.check_half_time, lambda *a: half_time(*a, rate=1.0)),
         (exercises.check_half_time, lambda *a: half_time(*a, noise=0)),
+        (exercises.check_half_time, lambda *a: half_time(*a, minus=0)),
         (exercises.check_half_time, lambda *a: half_time(*a, start=lambda r: r**2)),
         (exercises.check_half_time, lambda *a: half_time(*a, start=lambda r: r)),
         (exercises.check_half_time, lambda *a: "soon"),
