@@ -100,6 +100,7 @@ def roundoff_floor(ax: Axes) -> Axes:
     """
     ax.set_yscale("log")
     ax.axhline(ROUNDOFF, **BASELINE)
-    below = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "top", "fontsize": 9}
-    label_line(ax, 0.99, ROUNDOFF / 1.5, "float64 round-off", BASELINE, **below)
+    below = {"xycoords": ax.get_yaxis_transform(), "xytext": (0, -3), "textcoords": "offset points"}
+    look = {"color": BASELINE["color"], "ha": "right", "va": "top", "fontsize": 9, "zorder": 1.5}  # beneath the gaps
+    ax.annotate("float64 round-off", (0.99, ROUNDOFF), **below, **look)
     return ax
