@@ -100,7 +100,7 @@ def roundoff_floor(ax: Axes) -> Axes:
     """
     ax.set_yscale("log")
     ax.axhline(ROUNDOFF, **BASELINE)
-    below = {"xycoords": ax.get_yaxis_transform(), "xytext": (0, -3), "textcoords": "offset points"}
-    look = {"color": BASELINE["color"], "ha": "right", "va": "top", "fontsize": 9, "zorder": 1.5}  # beneath the gaps
-    ax.annotate("float64 round-off", (0.99, ROUNDOFF), **below, **look)
+    outside = {"xycoords": ax.get_yaxis_transform(), "xytext": (4, 0), "textcoords": "offset points"}
+    look = {"color": BASELINE["color"], "ha": "left", "va": "center", "fontsize": 8}
+    ax.annotate("float64\nround-off", (1, ROUNDOFF), **outside, **look)  # beside the axes: gaps lie on the line
     return ax
