@@ -115,6 +115,7 @@ def roundoff_floor(ax: Axes) -> Axes:
     """
     ax.set_yscale("log")
     ax.axhline(ROUNDOFF, **BASELINE)
-    below = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "top", "fontsize": 9}
-    label_line(ax, 0.99, ROUNDOFF / 1.5, "float64 round-off", BASELINE, **below)
+    outside = {"xycoords": ax.get_yaxis_transform(), "xytext": (4, 0), "textcoords": "offset points"}
+    look = {"color": BASELINE["color"], "ha": "left", "va": "center", "fontsize": 8}
+    ax.annotate("float64\nround-off", (1, ROUNDOFF), **outside, **look)  # beside the axes: gaps lie on the line
     return ax

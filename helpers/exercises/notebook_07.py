@@ -7,47 +7,64 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers import checks
-from helpers.exercises import ask, fits, number_verdict, verdict
+from helpers.exercises import ask, fits, verdict
 
 
-def check_first_coefficient(answer: Callable[[float, float, int], float]) -> None:
-    """Notebook 07, exercise 1: `answer(lr, beta, T)` is what the first of T gradients counts in W_T, under
-    torch.optim.SGD with momentum. Held against the optimizer itself, on a weight that starts at 0 and gets the
-    gradients 1, 0, 0, …
+def check_coefficients(answer: Callable[[list[float], float, float], tuple[float, list[float]]]) -> None:
+    """Notebook 07, exercise 1: `answer(lrs, beta, decay)` is a and [c_1, …, c_T] with W_T = a W_0 + sum_t c_t G_t under
+    torch.optim.SGD. Held against the optimizer itself, which trains one weight from a start and with gradients that
+    the check draws.
 
-    >>> check_first_coefficient(lambda lr, beta, T: None)
+    >>> check_coefficients(lambda lrs, beta, decay: None)
     Not yet: the function returns nothing. Replace the dots.
     """
-    hint = "add up what the first gradient does to W in step 1, 2, …, T: -lr, -lr beta, …"
+    draw = {"generator": torch.Generator().manual_seed(71), "dtype": torch.float64}
     said, expected = [], []
-    for lr, beta, T in [(0.05, 0.9, 60), (0.2, 0.5, 4), (0.1, 0.0, 7)]:
-        one = ask(answer, lr, beta, T)
-        if one is None:
+    for T, beta, decay in [(1, 0.5, 0.2), (6, 0.0, 0.3), (9, 0.9, 0.0), (12, 0.8, 0.4)]:
+        lrs = (0.05 + 0.2 * torch.rand(T, **draw)).tolist()
+        pair = ask(answer, list(lrs), beta, decay)
+        if pair is None:
             return
         try:
-            said.append(float(checks.number("c_1", one)))
+            a, c = pair
+            a, c = float(a), [float(each) for each in c]
         except (TypeError, ValueError):
-            return print(f"Not yet: expected one finite number, got {one!r}.")
-        W = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.SGD([W], lr=lr, momentum=beta)
-        for t in range(T):
-            W.grad = torch.full_like(W, float(t == 0))
-            optimizer.step()
-        expected.append(W.item())
-    verdict(*(torch.tensor(numbers, dtype=torch.float64) for numbers in (said, expected)), hint)
+            return print(f"Not yet: expected a number and a list of numbers, got {pair!r}.")
+        if len(c) != T:
+            return print(f"Not yet: expected {T} coefficients for {T} learning rates, got {len(c)}.")
+        W_0, G = torch.randn(1, **draw), torch.randn(T, **draw)
+        said.append(a * W_0.item() + torch.tensor(c, dtype=torch.float64) @ G)
+        expected.append(_trained(W_0, G, lrs, beta, decay))
+    hint = "the velocity keeps what decay put into it, too; and each step has its own learning rate."
+    verdict(torch.stack(said).nan_to_num(torch.inf), torch.stack(expected), hint)
 
 
-def check_crossover(answer: Callable[[int, int], float]) -> None:
-    """Notebook 07, exercise 2: `answer(d_in, d_out)` is the number of examples at which both forms cost the same.
+def _trained(W_0: Tensor, G: Tensor, lrs: list[float], beta: float, decay: float) -> Tensor:
+    W = W_0.clone().requires_grad_()
+    optimizer = torch.optim.SGD([W], lr=1.0, momentum=beta, weight_decay=decay)
+    for lr, gradient in zip(lrs, G, strict=True):
+        optimizer.param_groups[0]["lr"], W.grad = lr, gradient[None]
+        optimizer.step()
+    return W.detach()[0]
 
-    >>> check_crossover(lambda d_in, d_out: d_in)
-    Not yet: 784 is not it. Hint: T (d_in + d_out) multiplications on one side, d_in d_out on the other.
+
+def check_crossover(answer: Callable[[int, int], int]) -> None:
+    """Notebook 07, exercise 2: `answer(d_in, d_out)` is the largest number of examples for which the history answers a
+    query with no more multiplications than the weights.
+
+    >>> check_crossover(lambda d_in, d_out: d_in * d_out / (d_in + d_out))
+    Not yet: for 784 x 100 expected a whole number of examples, got 88.68778280542986.
     """
-    said = ask(answer, 784, 100)
-    if said is not None:
-        hint = "T (d_in + d_out) multiplications on one side, d_in d_out on the other."
-        number_verdict(said, 78400 / 884, hint)
+    for d_in, d_out in [(784, 100), (65, 10), (12, 12), (3, 600), (1, 1)]:
+        said = ask(answer, d_in, d_out)
+        if said is None:
+            return
+        where = f"for {d_in} x {d_out}"
+        if not isinstance(said, (int, float)) or said != said // 1:
+            return print(f"Not yet: {where} expected a whole number of examples, got {said!r}.")
+        if not said * (d_in + d_out) <= d_in * d_out < (said + 1) * (d_in + d_out):
+            return print(f"Not yet: {where} it is not {said:g}. Hint: one example is one score and one scaled value.")
+    print("✔ Right, for each of the sizes that the check tried.")
 
 
 def check_contexts(answer: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:

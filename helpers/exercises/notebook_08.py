@@ -8,22 +8,38 @@ import torch
 from torch import Tensor
 
 from helpers import checks, learners
-from helpers.exercises import ask, fits, number_verdict, verdict
-from helpers.models import features
+from helpers.exercises import ask, fits, verdict
 from helpers.theory import kernels
 
 
-def check_filter(answer: float) -> None:
-    """Notebook 08, exercise 1: what three layers with eta = 1 put in the place of 1/lambda, at lambda = 0.5.
+def check_ridge_step(answer: Callable) -> None:
+    """Notebook 08, exercise 1: `answer(f, f_query, K, k_q, y, eta, r)` is a step of functional gradient descent whose
+    limit is kernel ridge regression; it returns the new (f, f_query). Held against coefficients of the examples after
+    three steps, and against the Gaussian process after very many.
 
-    >>> check_filter(2.0)
-    Not yet: 2 is not it. Hint: (1 - (1 - eta lambda)^T) / lambda; at T -> infinity it would be 1/lambda = 2.
+    >>> check_ridge_step(lambda *arguments: None)
+    Not yet: the function returns nothing. Replace the dots.
     """
-    expected = kernels.spectral_filter(torch.tensor(0.5, dtype=torch.float64), eta=1.0, steps=3).item()
-    hint = "(1 - (1 - eta lambda)^T) / lambda; at T -> infinity it would be 1/lambda = 2."
-    if answer is ...:
-        return print("Not yet: replace the dots by a number.")
-    number_verdict(answer, expected, hint)
+    draw, eta, r = {"generator": torch.Generator().manual_seed(81), "dtype": torch.float64}, 0.2, 0.5
+    x, x_query, y = (torch.randn(*shape, **draw) for shape in [(9, 2), (4, 2), (9, 1)])
+    kernel = kernels.rbf(0.8)
+    K, k_q, alpha = kernel(x, x), kernel(x_query, x), torch.zeros_like(y)
+    f, f_query, said, wanted = torch.zeros_like(y), torch.zeros(4, 1, dtype=torch.float64), [], []
+    for t in range(400):
+        pair = ask(answer, f.clone(), f_query.clone(), K.clone(), k_q.clone(), y.clone(), eta, r)
+        if pair is None:
+            return
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            return print(f"Not yet: expected a pair, the new f and f_query, got {type(pair).__name__}.")
+        if not (fits(pair[0], f.shape) and fits(pair[1], f_query.shape)):
+            return
+        f, f_query = (part.double() for part in pair)
+        alpha = (1 - eta * r) * alpha + eta * (y - K @ alpha)  # f = sum_i alpha_i k(x_i, .)
+        if t == 2:
+            said, wanted = [f, f_query], [K @ alpha, k_q @ alpha]
+    limit = kernels.gp(x[None], y[None], x_query[None], kernel, r)[0][0]
+    hint = "r shrinks the whole function in each step, at the examples and at the queries; eta multiplies both parts."
+    verdict(torch.cat([*said, f_query]).nan_to_num(torch.inf), torch.cat([*wanted, limit]), hint)
 
 
 def check_sphere(answer: Callable[[float, float], tuple[float, float]]) -> None:
@@ -53,22 +69,25 @@ def check_sphere(answer: Callable[[float, float], tuple[float, float]]) -> None:
     verdict(torch.stack(said) / scale, torch.stack(wanted) / scale, "|x - x'|^2 = 2 r^2 - 2 x^T x' on the sphere.")
 
 
-def check_sine_features(answer: Callable[[Tensor], Tensor]) -> None:
-    """Notebook 08, exercise 3: `answer(x)` for x (..., 1) are two features (..., 2), with which every sine of the
-    task is W m(x).
+def check_wave_features(answer: Callable[[Tensor], Tensor]) -> None:
+    """Notebook 08, exercise 3: `answer(x)` for x (..., 1) are three features (..., 3), with which a sin(2x + phi) + b
+    is W m(x) for all a, phi and b.
 
-    >>> check_sine_features(lambda x: x)
-    Not yet: expected a tensor of shape (64, 2, 2), got torch.float64 (64, 2, 1).
+    >>> check_wave_features(lambda x: x)
+    Not yet: expected a tensor of shape (64, 3, 3), got torch.float64 (64, 3, 1).
     """
-    (x, y, x_query, y_query, _), *_ = features.sines(B=64, N=2, seed=83)
-    keep = torch.sin(x[:, 0, 0] - x[:, 1, 0]).abs() > 0.1  # two inputs half a wave apart tell the same
-    m = ask(answer, x)
-    if m is None or not fits(m, torch.Size([64, 2, 2])):
+    draw = {"generator": torch.Generator().manual_seed(83), "dtype": torch.float64}
+    x, (a, phi, b) = 10 * torch.rand(64, 4, 1, **draw) - 5, torch.randn(3, 64, 1, 1, **draw)
+    y = a * torch.sin(2 * x + phi) + b
+    m = ask(answer, x[:, :3])
+    if m is None or not fits(m, torch.Size([64, 3, 3])):
         return
-    m_query = ask(answer, x_query)
-    if m_query is None or not fits(m_query, torch.Size([64, 2])):
+    m_query = ask(answer, x[:, 3])
+    if m_query is None or not fits(m_query, torch.Size([64, 3])):
         return
     if not (m.isfinite().all() and m_query.isfinite().all()):
         return print("Not yet: the features hold NaN or infinity.")
-    prediction = learners.least_squares(m.double(), y, m_query.double())
-    verdict(prediction[keep], y_query[keep], "sin(x + phi) = cos(phi) sin(x) + sin(phi) cos(x).")
+    known = torch.cat([torch.sin(2 * x), torch.cos(2 * x), x**0], dim=-1)[:, :3]
+    keep = torch.linalg.cond(known) < 50  # three inputs that tell the task apart
+    prediction = learners.least_squares(m.double(), y[:, :3], m_query.double())
+    verdict(prediction[keep], y[keep, 3], "write out sin(2x + phi); and b is W times a feature that does not change.")

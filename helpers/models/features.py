@@ -139,16 +139,46 @@ class AttentionLearner(DeepLearner):
         return self.W_0 + on_slot @ self.W_0 - on_features
 
 
-def loss(model: DeepLearner, seed: int, *, B: int = 256, N: int = 10, queries: int = 64) -> Tensor:
-    """Half the mean squared error on B sine tasks, each asked at the same `queries` fresh inputs, uniform on (-5, 5).
+class SineAndCosine(nn.Module):
+    """m(x) = (sin x, cos x): with these two features every sine of the task is linear, and nothing is learned."""
+
+    width = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x.sin(), x.cos()], dim=-1)
+
+
+def by_hand(eta: float = 1.8) -> GradientLearner:
+    """One gradient step on sine and cosine, from the mean task: W_0 = (E a cos phi, E a sin phi) = (0, 0.6 / pi).
+
+    >>> by_hand().W_0
+    Parameter containing:
+    tensor([[0.0000, 0.1910]])
+    """
+    model = GradientLearner(SineAndCosine(), eta=eta).requires_grad_(False)
+    model.W_0.copy_(torch.tensor([[0.0, 0.6 / math.pi]]))
+    return model
+
+
+def losses(model: DeepLearner, seed: int, *, B: int = 256, N: int = 10, queries: int = 64) -> Tensor:
+    """Half the mean squared error on B sine tasks (B,), each asked at the same `queries` inputs, uniform on (-5, 5).
 
     Many queries on one context cost little, since the model is linear in m(x_q), and make a less noisy gradient.
 
-    >>> loss(GradientLearner(Features()), seed=0).ndim
-    0
+    >>> losses(GradientLearner(Features()), seed=0).shape
+    torch.Size([256])
     """
     dtype = model.W_0.dtype
     prompt, amplitude, phase = sines(B, N, seed=seed, dtype=dtype)
     x_query = sines(queries, 1, seed=seed + 2**32)[0].x_query.to(dtype)
     _, after = model.curves(prompt.x, prompt.y, x_query)
-    return (after[..., 0] - amplitude * torch.sin(x_query.mT + phase)).square().mean() / 2
+    return (after[..., 0] - amplitude * torch.sin(x_query.mT + phase)).square().mean(dim=1) / 2
+
+
+def loss(model: DeepLearner, seed: int, *, B: int = 256, N: int = 10, queries: int = 64) -> Tensor:
+    """The mean of `losses`: what training brings down.
+
+    >>> loss(GradientLearner(Features()), seed=0).ndim
+    0
+    """
+    return losses(model, seed, B=B, N=N, queries=queries).mean()

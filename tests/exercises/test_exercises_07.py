@@ -4,29 +4,73 @@ import pytest
 import torch
 
 from helpers.exercises import notebook_07 as exercises
+from helpers.theory import dual
 
 RIGHT, WRONG = "✔ Right", "Not yet"
 ROTATION = torch.linalg.qr(torch.arange(16.0).reshape(4, 4).double().sin()).Q
 
+
+def run(lrs, beta, decay, W, gradients):
+    m = 0.0
+    for lr, G in zip(lrs, gradients, strict=True):
+        m = beta * m + G + decay * W
+        W = W - lr * m
+    return W
+
+
+def coefficients(lrs, beta, decay, *, run=run):
+    T = len(lrs)
+    impulses = [[float(t == s) for s in range(T)] for t in range(T)]
+    return run(lrs, beta, decay, 1.0, [0.0] * T), [run(lrs, beta, decay, 0.0, G) for G in impulses]
+
+
+def by_library(lrs, beta, decay):
+    return dual.coefficients([{"lr": lr, "momentum": beta, "weight_decay": decay} for lr in lrs])
+
+
+def no_decay(lrs, beta, decay):
+    return coefficients(lrs, beta, 0.0)
+
+
+def decoupled(lrs, beta, decay, W, gradients):  # as AdamW decays: not through the velocity
+    m = 0.0
+    for lr, G in zip(lrs, gradients, strict=True):
+        m = beta * m + G
+        W = (1 - lr * decay) * W - lr * m
+    return W
+
+
+def backwards(lrs, beta, decay):
+    a, c = coefficients(lrs, beta, decay)
+    return a, c[::-1]
+
+
+def constant_rate(lrs, beta, decay):
+    return coefficients([lrs[0]] * len(lrs), beta, decay)
+
+
+first, crossover = exercises.check_coefficients, exercises.check_crossover
 CASES = {
-    "first, right": (exercises.check_first_coefficient, lambda lr, b, T: -lr * (1 - b**T) / (1 - b), RIGHT),
-    "first, a sum": (exercises.check_first_coefficient, lambda lr, b, T: -lr * sum(b**s for s in range(T)), RIGHT),
-    "first, sign": (exercises.check_first_coefficient, lambda lr, b, T: lr * (1 - b**T) / (1 - b), WRONG),
-    "first, the average": (exercises.check_first_coefficient, lambda lr, b, T: -lr * b ** (T - 1), WRONG),
-    "first, in the limit": (exercises.check_first_coefficient, lambda lr, b, T: -lr / (1 - b), WRONG),
-    "first, one step less": (
-        exercises.check_first_coefficient,
-        lambda lr, b, T: -lr * (1 - b ** (T - 1)) / (1 - b),
-        WRONG,
-    ),
-    "first, a word": (exercises.check_first_coefficient, lambda lr, b, T: "large", "Not yet: expected one finite"),
-    "first, nothing": (exercises.check_first_coefficient, lambda lr, b, T: None, "Not yet: the function returns"),
-    "first, a slip": (exercises.check_first_coefficient, lambda lr: lr, "Not yet: your function raised TypeError"),
-    "crossover, right": (exercises.check_crossover, lambda i, o: i * o / (i + o), RIGHT),
-    "crossover, rounded": (exercises.check_crossover, lambda i, o: round(i * o / (i + o), 1), RIGHT),
-    "crossover, inputs only": (exercises.check_crossover, lambda i, o: o, WRONG),
-    "crossover, halved": (exercises.check_crossover, lambda i, o: i * o / (i + o) / 2, WRONG),
-    "crossover, dots": (exercises.check_crossover, lambda i, o: ..., "Not yet: expected one finite number"),
+    "coefficients, right": (first, coefficients, RIGHT),
+    "coefficients, by the library": (first, by_library, RIGHT),
+    "coefficients, sign": (first, lambda *p: (coefficients(*p)[0], [-c for c in coefficients(*p)[1]]), WRONG),
+    "coefficients, no decay": (first, no_decay, WRONG),
+    "coefficients, decoupled decay": (first, lambda *p: coefficients(*p, run=decoupled), WRONG),
+    "coefficients, other end first": (first, backwards, WRONG),
+    "coefficients, one rate": (first, constant_rate, WRONG),
+    "coefficients, NaN": (first, lambda lrs, b, d: (1.0, [float("nan")] * len(lrs)), WRONG),
+    "coefficients, one number": (first, lambda lrs, b, d: 1.0, "Not yet: expected a number and a list"),
+    "coefficients, too few": (first, lambda lrs, b, d: (1.0, []), "Not yet: expected 1 coefficients"),
+    "coefficients, nothing": (first, lambda lrs, b, d: None, "Not yet: the function returns"),
+    "coefficients, a slip": (first, lambda lrs: lrs, "Not yet: your function raised TypeError"),
+    "crossover, right": (crossover, lambda i, o: i * o // (i + o), RIGHT),
+    "crossover, a whole float": (crossover, lambda i, o: float(i * o // (i + o)), RIGHT),
+    "crossover, a constant": (crossover, lambda i, o: 88, WRONG),
+    "crossover, one more": (crossover, lambda i, o: i * o // (i + o) + 1, WRONG),
+    "crossover, strictly fewer": (crossover, lambda i, o: (i * o - 1) // (i + o), WRONG),
+    "crossover, outputs only": (crossover, lambda i, o: o, WRONG),
+    "crossover, not whole": (crossover, lambda i, o: i * o / (i + o), "Not yet: for 784 x 100 expected a whole"),
+    "crossover, dots": (crossover, lambda i, o: ..., "Not yet: for 784 x 100 expected a whole"),
     "contexts, right": (exercises.check_contexts, lambda X: (2 * X, -X), RIGHT),
     "contexts, rotated": (exercises.check_contexts, lambda X: (-2 * X, X @ ROTATION), RIGHT),
     "contexts, four times": (exercises.check_contexts, lambda X: (4 * X, -X), WRONG),
@@ -51,4 +95,4 @@ def test_checks_tell_right_from_wrong(case, capsys):
 
 def test_the_numbers_in_the_text_are_those_of_the_solutions():
     assert abs(-0.05 * (1 - 0.9**60) / (1 - 0.9) + 0.4991) < 1e-4
-    assert abs(784 * 100 / 884 - 88.7) < 0.05
+    assert 784 * 100 // 884 == 88

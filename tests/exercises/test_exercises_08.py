@@ -14,17 +14,49 @@ def sphere(radius, tau):
     return math.exp(radius**2 / tau), math.sqrt(tau)
 
 
-def both(x):
-    return torch.cat([x.sin(), x.cos()], dim=-1)
+def waves(x):
+    return torch.cat([torch.sin(2 * x), torch.cos(2 * x), torch.ones_like(x)], dim=-1)
 
 
+def ridge(f, f_query, K, k_q, y, eta, r):
+    return (1 - eta * r) * f + eta * K @ (y - f), (1 - eta * r) * f_query + eta * k_q @ (y - f)
+
+
+def without_penalty(f, f_query, K, k_q, y, eta, r):
+    return ridge(f, f_query, K, k_q, y, eta, 0.0)
+
+
+def not_at_the_queries(f, f_query, K, k_q, y, eta, r):
+    return ridge(f, f_query, K, k_q, y, eta, r)[0], f_query + eta * k_q @ (y - f)
+
+
+def decay_without_eta(f, f_query, K, k_q, y, eta, r):
+    return (1 - r) * f + eta * K @ (y - f), (1 - r) * f_query + eta * k_q @ (y - f)
+
+
+def the_limit_at_once(f, f_query, K, k_q, y, eta, r):
+    alpha = torch.linalg.solve(K + r * torch.eye(len(K)).double(), y)
+    return K @ alpha, k_q @ alpha
+
+
+def in_place(f, f_query, K, k_q, y, eta, r):
+    error = y - f
+    return f.mul_(1 - eta * r).add_(eta * K @ error), f_query.mul_(1 - eta * r).add_(eta * k_q @ error)
+
+
+step, features = exercises.check_ridge_step, exercises.check_wave_features
 CASES = {
-    "filter, right": (exercises.check_filter, 1.75, RIGHT),
-    "filter, the limit": (exercises.check_filter, 2.0, WRONG),
-    "filter, the share that is learned": (exercises.check_filter, 0.875, WRONG),
-    "filter, the linear sum": (exercises.check_filter, 3.0, WRONG),
-    "filter, dots": (exercises.check_filter, ..., "Not yet: replace the dots"),
-    "filter, a word": (exercises.check_filter, "x", "Not yet: expected one finite number"),
+    "ridge, right": (step, ridge, RIGHT),
+    "ridge, in place": (step, in_place, RIGHT),
+    "ridge, without the penalty": (step, without_penalty, WRONG),
+    "ridge, not at the queries": (step, not_at_the_queries, WRONG),
+    "ridge, decay without eta": (step, decay_without_eta, WRONG),
+    "ridge, the limit at once": (step, the_limit_at_once, WRONG),
+    "ridge, one tensor": (step, lambda f, *rest: f, "Not yet: expected a pair"),
+    "ridge, other shapes": (step, lambda f, q, *rest: (q, f), "Not yet: expected a tensor of shape"),
+    "ridge, NaN": (step, lambda f, q, *rest: (f * torch.nan, q), WRONG),
+    "ridge, nothing": (step, lambda *p: None, "Not yet: the function returns nothing"),
+    "ridge, a slip": (step, lambda f: f, "Not yet: your function raised TypeError"),
     "sphere, right": (exercises.check_sphere, sphere, RIGHT),
     "sphere, radius 1 only": (exercises.check_sphere, lambda r, t: (math.exp(1 / t), math.sqrt(t)), WRONG),
     "sphere, tau for its root": (exercises.check_sphere, lambda r, t: (math.exp(r**2 / t), t), WRONG),
@@ -34,21 +66,14 @@ CASES = {
     "sphere, infinite": (exercises.check_sphere, lambda r, t: (1.0, math.inf), "Not yet: expected two finite numbers"),
     "sphere, negative": (exercises.check_sphere, lambda r, t: (1.0, -1.0), "Not yet: expected a bandwidth above 0"),
     "sphere, a slip": (exercises.check_sphere, lambda r: r, "Not yet: your function raised TypeError"),
-    "sines, right": (exercises.check_sine_features, both, RIGHT),
-    "sines, any basis of the two": (exercises.check_sine_features, lambda x: both(x + 0.3), RIGHT),
-    "sines, without the cosine": (
-        exercises.check_sine_features,
-        lambda x: torch.cat([x.sin(), torch.ones_like(x)], dim=-1),
-        WRONG,
-    ),
-    "sines, straight": (exercises.check_sine_features, lambda x: torch.cat([x, x**0], dim=-1), WRONG),
-    "sines, too many": (
-        exercises.check_sine_features,
-        lambda x: torch.cat([both(x), x], dim=-1),
-        "Not yet: expected a tensor of shape",
-    ),
-    "sines, NaN": (exercises.check_sine_features, lambda x: both(x) * torch.nan, "Not yet: the features hold NaN"),
-    "sines, nothing": (exercises.check_sine_features, lambda x: None, "Not yet: the function returns nothing"),
+    "waves, right": (features, waves, RIGHT),
+    "waves, any basis of the three": (features, lambda x: waves(x + 0.3), RIGHT),
+    "waves, those of section 6": (features, lambda x: torch.cat([x.sin(), x.cos(), x**0], dim=-1), WRONG),
+    "waves, without the constant": (features, lambda x: torch.cat([waves(x)[..., :2], x], dim=-1), WRONG),
+    "waves, without the cosine": (features, lambda x: torch.cat([waves(x)[..., ::2], x], dim=-1), WRONG),
+    "waves, too many": (features, lambda x: torch.cat([waves(x), x], dim=-1), "Not yet: expected a tensor of shape"),
+    "waves, NaN": (features, lambda x: waves(x) * torch.nan, "Not yet: the features hold NaN"),
+    "waves, nothing": (features, lambda x: None, "Not yet: the function returns nothing"),
 }
 
 
