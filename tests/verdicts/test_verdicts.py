@@ -18,7 +18,6 @@ from helpers.verdicts import (
     FAILS,
     HOLDS,
     KINDS,
-    MEASURED,
     REPORTED,
     RESTATED,
     UNCHECKED,
