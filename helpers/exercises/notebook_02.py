@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import checks
 from helpers.exercises import ask, fits, verdict
+from helpers.verdicts.notebook_02 import Largest
 
 
 def check_linear_attention(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
@@ -28,25 +28,12 @@ def check_linear_attention(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -
     if said is None or not fits(said, expected.shape):
         return
     long = torch.zeros(5, 2000, dtype=torch.float64)  # tokens as many as queries: scores would be 2000 x 2000
-    with _Largest() as largest:
+    with Largest() as largest:
         again = ask(answer, long, long, long)
     if again is not None and largest.numel >= 2000 * 2000:
         print("Not yet: N x m scores are made on the way. Hint: which product does away with N?")
     elif again is not None:
         verdict(said, expected, "each query is compared with the keys, and what comes out is a sum of values.")
-
-
-class _Largest(TorchDispatchMode):
-    """Remembers the size of the largest tensor that an operation made."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        made = operation(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, (tuple, list)) else [made]:
-            if isinstance(tensor, Tensor):
-                self.numel = max(self.numel, tensor.numel())
-        return made
 
 
 def check_memories(
@@ -104,7 +91,12 @@ def check_overwrite(answer: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
     W, k, v = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in [(4, 6), (6,), (4,)])
     basis = torch.linalg.qr(torch.cat([k[:, None], torch.eye(6, dtype=torch.float64)[:, :5]], dim=1)).Q[:, 1:]
     keys = torch.cat([k[:, None], basis], dim=1)  # k and five keys orthogonal to it: they fix the whole matrix
-    said = ask(answer, W, k, v)
-    if said is not None and fits(said, W.shape):
+    expected, given = torch.cat([v[:, None], W @ basis], dim=1), [part.clone() for part in (W, k, v)]
+    said = ask(answer, *given)
+    if said is None or not fits(said, W.shape):
+        return
+    if not all(torch.equal(before, after) for before, after in zip((W, k, v), given, strict=True)):
+        print("Not yet: your function changed W, k or v in place. Return a new matrix.")
+    else:
         hint = "at k the delta rule reads Wk + beta |k|^2 (v - Wk), and beta may depend on k."
-        verdict(said.double() @ keys, torch.cat([v[:, None], W @ basis], dim=1), hint)
+        verdict(said @ keys.to(said.dtype), expected, hint)

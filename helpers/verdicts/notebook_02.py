@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import attention, constructions, learners, metrics, probes, tasks
 from helpers.attention import Layer
-from helpers.verdicts import EXACT, MEASURED, Bounds, Evidence, claim, identity, number, over_prompts
+from helpers.theory import fast_weights
+from helpers.verdicts import EXACT, PROVED, Bounds, Evidence, claim, identity, number, over_prompts
+
+# --- measurements that figures and claims share -----------------------------------------------------------------
 
 
-def _keys_values_query(n: int, d_k: int = 6, d_v: int = 6):
-    g = torch.Generator().manual_seed(1)
-    return (torch.randn(*shape, generator=g, dtype=torch.float64) for shape in [(d_k, n), (d_v, n), (d_k,)])
+def columns(*sizes: int, N: int, seed: int) -> list[Tensor]:
+    """Random matrices of N columns, one for each size.
+
+    >>> [tuple(M.shape) for M in columns(6, 4, N=3, seed=0)]
+    [(6, 3), (4, 3)]
+    """
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(d, N, generator=g, dtype=torch.float64) for d in sizes]
 
 
-def _layer(d_k: int, d_v: int) -> Layer:
-    """Reads (key, value) tokens: the answer of a query (q, 0) stands in its value slot."""
-    D = torch.eye(d_k + d_v, dtype=torch.float64)
-    return Layer(W_Q=D[:d_k], W_K=D[:d_k], W_V=D[d_k:], P=D[:, d_k:])
-
-
-def _attend(K, V, q, attend=attention.linear):
+def attend(V: Tensor, K: Tensor, q: Tensor, by=attention.linear) -> Tensor:
+    """What a layer reads for q (d_k,) from tokens (key, value), V (d_v, N) and K (d_k, N): V K^T q if it is linear."""
+    D = torch.eye(len(K) + len(V), dtype=torch.float64)
+    layer = Layer(W_Q=D[: len(K)], W_K=D[: len(K)], W_V=D[len(K) :], P=D[:, len(K) :])
     tokens = torch.cat([torch.cat([K, V]), torch.cat([q, 0 * V[:, 0]])[:, None]], dim=1)
-    return attend(tokens.T[None], _layer(len(K), len(V)))[0, -1, len(K) :]
+    return by(tokens.T[None], layer)[0, -1, len(K) :]
+
+
+def cut_gap(by, n: int) -> float:
+    """A prompt of 24 tokens, cut after token n: the largest difference between the whole and the sum of the parts."""
+    K, V, (q, *_) = *columns(6, 4, N=24, seed=1), columns(6, N=1, seed=2)[0].T
+    parts = [attend(V[:, part], K[:, part], q, by) for part in (slice(0, n), slice(n, 24))]
+    return metrics.max_gap(attend(V, K, q, by), sum(parts))
+
+
+class Largest(TorchDispatchMode):
+    """Watches torch, and remembers the size of the largest tensor that an operation handed on."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        tensors = made if isinstance(made, (tuple, list)) else [made]
+        self.numel = max([self.numel, *(each.numel() for each in tensors if isinstance(each, Tensor))])
+        return made
+
+
+def kernel(z: Tensor, layer: Layer) -> Tensor:
+    """The layer of `attention.softmax` by torch's own kernel, which reads the keys in blocks (FlashAttention)."""
+    q, k, v = z @ layer.W_Q.mT, z[:, :-1] @ layer.W_K.mT, z[:, :-1] @ layer.W_V.mT
+    read = torch.nn.functional.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+    return z + read @ layer.P.mT
+
+
+def cost(by, N: int) -> tuple[int, int]:
+    """Operations that torch counts, and the size of the largest tensor, of a layer on a prompt of N pairs, d_x = 10.
+
+    torch counts matrix products; what happens inside a kernel of its own it does not see.
+    """
+    z, layer = tasks.tokens(tasks.linear_regression(B=1, N=N, d_x=10)), constructions.gd_step(1.0, N, d_x=10)
+    with Largest() as largest, FlopCounterMode(display=False) as counter:
+        by(z, layer)
+    return counter.get_total_flops(), largest.numel
+
+
+# --- the claims -------------------------------------------------------------------------------------------------
 
 
 @claim(
@@ -32,8 +82,8 @@ def _attend(K, V, q, attend=attention.linear):
     instead="V Kᵀ q = Σᵢ vᵢ (kᵢᵀq): values and keys are swapped in print (margin note S1).",
 )
 def linear_attention_as_printed():
-    K, V, q = _keys_values_query(5)
-    ours = _attend(K, V, q)
+    K, V, (q, *_) = *columns(6, 6, N=5, seed=1), columns(6, N=1, seed=2)[0].T
+    ours = attend(V, K, q)
     stated, corrected = (number(metrics.max_gap(ours, W @ q)) for W in (K @ V.T, V @ K.T))
     return Evidence(Bounds(stated, at_most=1e-12), Bounds(corrected, at_most=1e-12))
 
@@ -44,13 +94,7 @@ def linear_attention_as_printed():
     paper="Dai et al. 2023, eq. 11",
 )
 def blocks_add_up():
-    K, V, q = _keys_values_query(24)
-
-    def gap(attend):
-        parts = [_attend(K[:, part], V[:, part], q, attend) for part in (slice(0, 9), slice(9, 24))]
-        return metrics.max_gap(_attend(K, V, q, attend), sum(parts))
-
-    return identity(gap(attention.linear), broken=gap(attention.softmax))
+    return identity(cut_gap(attention.linear, 9), broken=cut_gap(attention.softmax, 9))
 
 
 @claim(EXACT, "The order of the context changes nothing in one layer, linear or softmax.")
@@ -65,21 +109,33 @@ def one_layer_ignores_order():
     return identity(max(spread), broken=by_turns)
 
 
+@claim(EXACT, "n demonstrations are a weight update of rank at most n.")
+def the_rank_of_the_update():
+    K, V = columns(12, 8, N=4, seed=4)
+    left = [torch.linalg.svdvals(V[:, :n] @ K[:, :n].T)[3].item() for n in (3, 4)]  # the fourth singular value
+    return identity(left[0], broken=left[1])
+
+
 @claim(
     EXACT,
-    "Linear attention is a step of gradient descent on the squared error, from any weights W.",
-    instead="from W = 0; elsewhere it is a step on a linear loss, as any sum of outer products is.",
+    "Softmax attention needs memory for N² scores (its largest tensor grows like N to the power of 2).",
+    instead="its N² multiplications remain, but N numbers are enough (power 1), if keys are read in blocks.",
+    paper="Rabe and Staats 2021, Dao et al. 2022",
 )
-def a_step_on_which_loss():
-    K, V, _ = _keys_values_query(20)
-    g = torch.Generator().manual_seed(5)
+def softmax_needs_n2_memory():
+    def power(by):
+        return number(math.log2(cost(by, 2000)[1] / cost(by, 1000)[1]))
 
-    def gap(W):
-        grad = torch.func.grad(lambda W: (W @ K - V).square().sum() / 2)(W)
-        return number(metrics.max_gap(-grad, V @ K.T))
+    ours = power(kernel)
+    return Evidence(Bounds(ours, at_least=1.9), Bounds(ours, at_most=1.1), control=power(attention.softmax))
 
-    anywhere = torch.randn(6, 6, generator=g, dtype=torch.float64)
-    return Evidence(Bounds(gap(anywhere), at_most=1e-11), Bounds(gap(0 * anywhere), at_most=1e-11))
+
+@claim(EXACT, "Softmax attention is a kernel smoother, a weighted mean of the values.", paper="Nadaraya, Watson 1964")
+def softmax_is_a_smoother():
+    K, V, (q, *_) = *columns(6, 4, N=24, seed=1), columns(6, N=1, seed=2)[0].T
+    likeness = [math.exp(k @ q / 6**0.5) for k in K.T]
+    mean = sum(v * weight for v, weight in zip(V.T, likeness, strict=True)) / sum(likeness)
+    return identity(*(metrics.max_gap(attend(V, K, q, by), mean) for by in (attention.softmax, attention.linear)))
 
 
 @claim(EXACT, "The delta rule is one step of gradient descent on one pair.", paper="Schlag et al. 2021")
@@ -93,17 +149,39 @@ def delta_rule_is_a_step():
 
 
 @claim(
-    MEASURED,
-    "A matrix holds about d_k random pairs: the error of reading is (n − 1)/d_k, so 1 at n = 33, d_k = 32.",
+    PROVED,
+    "A matrix holds about d_k random pairs: the mean error of reading is (n − 1)/d_k, so 1 at n = 33, d_k = 32.",
     paper="capacity, Schlag et al. 2021, section 4",
 )
-def capacity():
-    g = torch.Generator().manual_seed(0)
-    K, V = (torch.randn(200, 33, d, generator=g, dtype=torch.float64) for d in (32, 16))
-    K = K / K.norm(dim=-1, keepdim=True)
-    off = (K @ (K.mT @ V) - V).square().mean((1, 2))
-    few = (K[:, :9] @ (K[:, :9].mT @ V[:, :9]) - V[:, :9]).square().mean()
-    return Evidence(Bounds(over_prompts(off), 0.95, 1.05), control=number(few))
+def capacity(shift: int = 0):
+    hebb, few = (
+        fast_weights.recall_errors(33, 32, draws=300, counts=(9, 33), seed=shift)[n][0].mean(1) for n in (33, 9)
+    )
+    return Evidence(Bounds(over_prompts(hebb), 0.95, 1.05), control=over_prompts(few))
+
+
+@claim(PROVED, "The delta rule forgets: a pair written long ago ends at an error of 2, worse than no memory.")
+def the_delta_rule_forgets(shift: int = 0):
+    delta = fast_weights.recall_errors(60, 8, draws=1000, seed=shift)[60][1]
+    formula = fast_weights.delta_rule_errors(60, 8, 1.0)[0, 59].item()
+    oldest, newest = (over_prompts(delta[:, pair]) for pair in (0, -1))
+    return Evidence(Bounds(oldest, 0.9 * formula, 1.1 * formula), control=newest)
+
+
+@claim(
+    EXACT,
+    "Linear attention is a step of gradient descent on the squared error, from any weights W.",
+    instead="from W = 0; elsewhere it is a step on a linear loss, as any sum of outer products is.",
+)
+def a_step_on_which_loss():
+    K, V = columns(6, 6, N=20, seed=1)
+    anywhere = columns(6, N=6, seed=5)[0]
+
+    def gap(W):
+        grad = torch.func.grad(lambda W: (W @ K - V).square().sum() / 2)(W)
+        return number(metrics.max_gap(-grad, V @ K.T))
+
+    return Evidence(Bounds(gap(anywhere), at_most=1e-11), Bounds(gap(0 * anywhere), at_most=1e-11))
 
 
 @claim(

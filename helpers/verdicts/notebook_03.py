@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from helpers import attention, constructions, learners, metrics, tasks
+from helpers import attention, constructions, learners, metrics, probes, tasks
 from helpers.verdicts import EXACT, Bounds, Evidence, claim, identity, number
 
 PROP_1 = "von Oswald et al. 2023, proposition 1"
@@ -19,28 +19,30 @@ def _stack(etas, W_0, **how):
     return constructions.learner([constructions.gd_step(eta, 11, 7, 3, W_0) for eta in etas], W_0, **how)
 
 
+def unmasked(z, layer):
+    """Linear attention whose query is read, too."""
+    return attention.linear(z, layer, include_query=True)
+
+
+def depth_gap(k: int, *, from_zero: bool = False, attend=attention.linear, off: float = 1.0) -> float:
+    """The largest gap between k hand-built layers and k steps of gradient descent, each with a step size of its own.
+
+    They start at W_0 = 0 or at another one; `off` multiplies the layers' step sizes, but not those of the steps.
+    """
+    prompt, W_0 = _prompt_and_start(seed=6)
+    W_0, etas = 0 * W_0 if from_zero else W_0, [0.5, 0.3, 0.6, 0.1, 0.4, 0.2, 0.5, 0.3][:k]
+    layers = _stack([off * eta for eta in etas], W_0, attend=attend)
+    return metrics.max_gap(layers(*prompt.shown), learners.gd(*prompt.shown, etas, steps=k, W_0=W_0))
+
+
+# --- the claims -------------------------------------------------------------------------------------------------
+
+
 @claim(EXACT, "One layer of linear attention is one step of gradient descent.", paper=PROP_1)
 def one_layer_is_one_step():
     prompt, W_0 = _prompt_and_start()
     y_gd = learners.gd(*prompt.shown, eta=0.7, W_0=W_0)
     return identity(*(metrics.max_gap(_stack([eta], W_0)(*prompt.shown), y_gd) for eta in (0.7, 0.77)))
-
-
-@claim(
-    EXACT,
-    "A stack of k layers is k steps, each with a step size of its own.",
-    paper="von Oswald et al. 2023, section 3",
-)
-def k_layers_are_k_steps():
-    prompt, W_0 = _prompt_and_start(seed=6)
-    etas = [0.5, 0.3, 0.6, 0.1]
-    y_gd = learners.gd(*prompt.shown, etas, steps=4, W_0=W_0)
-
-    def unmasked(z, layer):
-        return attention.linear(z, layer, include_query=True)
-
-    stacks = [_stack(etas, W_0), _stack(etas, W_0, attend=unmasked)]
-    return identity(*(metrics.max_gap(stack(*prompt.shown), y_gd) for stack in stacks))
 
 
 @claim(EXACT, "Moving the line and moving the points are one step: the loss is the same.", paper=PROP_1)
@@ -51,6 +53,16 @@ def move_the_points():
     by_line = (prompt.x @ W.mT - prompt.y).square().mean()
     by_points = [(prompt.x @ W_0.mT - y).square().mean() for y in (z[:, :-1, 7:], prompt.y)]
     return identity(*((by_line - loss).abs().item() for loss in by_points))
+
+
+@claim(EXACT, "The layer holds a linear model: its answer is linear in the query.")
+def the_layer_holds_a_line():
+    prompt, layer = tasks.linear_regression(B=64, N=15, d_x=4, noise=0.4, seed=8), constructions.gd_step(0.9, 15, 4)
+    bends = (
+        probes.bend_in_query(constructions.learner([layer], attend=attend), prompt)
+        for attend in (attention.linear, attention.softmax)
+    )
+    return identity(*bends)
 
 
 @claim(
@@ -64,15 +76,32 @@ def the_query_may_be_read():
 
     def gap(start):
         z, layer = tasks.tokens(prompt, start), constructions.gd_step(0.7, 11, 7, 3, start)
-        return number(metrics.max_gap(attention.linear(z, layer, include_query=True), attention.linear(z, layer)))
+        return number(metrics.max_gap(unmasked(z, layer), attention.linear(z, layer)))
 
     return Evidence(Bounds(gap(W_0), at_most=1e-12), Bounds(gap(0 * W_0), at_most=1e-12))
+
+
+@claim(EXACT, "Reading the query shifts the prediction by −(2η/N)‖x_q‖²W₀x_q.", paper="derived here")
+def what_reading_the_query_costs():
+    prompt, W_0 = _prompt_and_start()
+    shift = _stack([0.7], W_0, attend=unmasked)(*prompt.shown) - _stack([0.7], W_0)(*prompt.shown)
+    formula = -2 * 0.7 / 11 * prompt.x_query.square().sum(1, keepdim=True) * (prompt.x_query @ W_0.T)
+    return identity(metrics.max_gap(shift, formula), broken=metrics.max_gap(shift, 1.1 * formula))
+
+
+@claim(
+    EXACT,
+    "A stack of k layers is k steps, each with a step size of its own.",
+    paper="von Oswald et al. 2023, section 3",
+)
+def k_layers_are_k_steps():
+    return identity(depth_gap(8), broken=depth_gap(8, attend=unmasked))
 
 
 @claim(
     EXACT,
     "Multiply W_K and W_V by any matrix R, and nothing changes.",
-    paper="a recipe in circulation (margin note P8)",
+    paper="a short cut that suggests itself",
     instead="with R⁻ᵀ in W_Q and R⁻¹ in P.",
 )
 def gauge_freedom():

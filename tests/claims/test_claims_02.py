@@ -4,16 +4,23 @@ Formulas with columns, V (d_v, N), K (d_k, N), are held against sums over tokens
 and `helpers.attention`. Each identity has a twin that fails.
 """
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from scenarios import follow
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import attention, constructions, metrics, tasks
-from helpers.attention import Layer
+from helpers import attention, metrics
+from helpers.theory import fast_weights
+from helpers.verdicts.notebook_02 import attend as read_by
+from helpers.verdicts.notebook_02 import columns as random_columns
+from helpers.verdicts.notebook_02 import cost, kernel
 
 EXACT = 1e-12
 WRONG = 1e-3
@@ -22,8 +29,7 @@ NOTEBOOK = ROOT / "notebooks" / "02_linear_attention.ipynb"
 
 def columns(*sizes, N=11, seed=0):
     """Random matrices of N columns, one for each size."""
-    g = torch.Generator().manual_seed(seed)
-    return [torch.randn(d, N, generator=g, dtype=torch.float64) for d in sizes]
+    return random_columns(*sizes, N=N, seed=seed)
 
 
 def by_tokens(V, K, q):
@@ -36,20 +42,9 @@ def softmax_by_tokens(V, K, q):
     return sum(v * score for v, score in zip(V.T, scores, strict=True)) / sum(scores)
 
 
-def layer_that_picks(d_k, d_v):
-    """Tokens (k, v): keys and queries are the first d_k entries, values the others, and there the answer goes."""
-    eye = torch.eye(d_k + d_v, dtype=torch.float64)
-    return Layer(W_Q=eye[:d_k], W_K=eye[:d_k], W_V=eye[d_k:], P=eye[d_k:].T)
-
-
-def as_tokens(V, K, q):
-    query = torch.cat([q, torch.zeros(len(V), dtype=q.dtype)])
-    return torch.cat([torch.cat([K, V]).T, query[None]])[None]
-
-
 def read(attend, V, K, q):
     """What a layer of helpers.attention adds to the query's value slot."""
-    return attend(as_tokens(V, K, q), layer_that_picks(len(K), len(V)))[0, -1, len(K) :]
+    return read_by(V, K, q, attend)
 
 
 # --- B1: the formula and its price ------------------------------------------------------------------------------
@@ -96,24 +91,6 @@ def test_when_all_tokens_ask_the_matrix_is_cheaper_from_N_equal_to_d_on():
         assert d == 1 or prices(d, d - 1)[0] > prices(d, d - 1)[1]
 
 
-class Largest(TorchDispatchMode):
-    numel = 0
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        made = operation(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, (tuple, list)) else [made]:
-            self.numel = max(self.numel, tensor.numel())
-        return made
-
-
-def cost(attend, N):
-    """Operations and the largest tensor of one layer on one prompt."""
-    z, layer = tasks.tokens(tasks.linear_regression(B=1, N=N, d_x=10)), constructions.gd_step(1.0, N, d_x=10)
-    with Largest() as largest, FlopCounterMode(display=False) as counter:
-        attend(z, layer)
-    return counter.get_total_flops(), largest.numel
-
-
 def test_linear_attention_makes_nothing_of_size_N_by_N_and_its_operations_grow_by_a_constant_a_token():
     lengths = [100, 200, 1_000, 2_000, 100_000]
     costs = dict(zip(lengths, (cost(attention.linear, N) for N in lengths), strict=True))
@@ -123,10 +100,62 @@ def test_linear_attention_makes_nothing_of_size_N_by_N_and_its_operations_grow_b
         assert costs[N][1] == 11 * (N + 1)
 
 
-def test_softmax_attention_makes_N_by_N_scores_and_more_operations_with_each_token():
+def test_softmax_written_out_makes_N_by_N_scores_and_more_operations_with_each_token():
     costs = {N: cost(attention.softmax, N) for N in (100, 200, 300)}
     assert all(costs[N][1] == N * (N + 1) for N in costs)
     assert costs[300][0] - costs[200][0] > 1.3 * (costs[200][0] - costs[100][0])
+
+
+@pytest.mark.parametrize("N", [1, 63, 64, 65, 300])
+def test_softmax_in_blocks_is_softmax_with_less_memory(ran, N):
+    in_blocks = ran(NOTEBOOK).namespace["softmax_in_blocks"]
+    z, layer = (
+        3 * columns(N + 1, 5, N=8)[0].T[None].mT,
+        attention.Layer(*(columns(8, N=8, seed=s)[0] for s in range(4))),
+    )
+    expected = attention.softmax(z, layer)
+    assert torch.allclose(in_blocks(z, layer), expected, rtol=1e-10, atol=1e-10)
+    assert torch.allclose(kernel(z, layer), expected, rtol=1e-10, atol=1e-10)
+    assert N == 1 or metrics.max_gap(in_blocks(z, layer), attention.linear(z, layer)) > WRONG
+    if N == 300:
+        assert cost(in_blocks, 2000)[1] == 64 * 2001 and cost(kernel, 2000)[1] == 11 * 2001
+        assert 1.9 < cost(in_blocks, 2000)[0] / cost(in_blocks, 1000)[0] / 2 < 2.1  # N^2 operations remain
+
+
+def test_softmax_in_blocks_does_not_overflow(ran):
+    z, layer = columns(40, N=8)[0][None], attention.Layer(*(100 * torch.eye(8).double() for _ in range(4)))
+    assert torch.isfinite(ran(NOTEBOOK).namespace["softmax_in_blocks"](z, layer)).all()
+
+
+PEAK = """
+import re
+from pathlib import Path
+
+import torch
+
+from helpers import attention, constructions, tasks
+from helpers.verdicts.notebook_02 import kernel
+
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) // 1000
+
+
+torch.set_num_threads(1)
+z, layer = tasks.tokens(tasks.linear_regression(B=1, N=4000, d_x=10)), constructions.gd_step(1.0, N=4000, d_x=10)
+for attend in (kernel, attention.softmax):
+    before = peak()
+    attend(z, layer)
+    print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells a process its own peak, others do not")
+def test_the_operating_system_says_so_too():
+    """Peak memory of a process in megabytes: 4,000 x 4,001 scores in float64 fill 128 of them."""
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, cwd=ROOT, check=True)
+    in_blocks, written_out = (int(line) for line in done.stdout.split())
+    assert written_out > 110 and in_blocks < 0.5 * written_out
 
 
 # --- B2, B3: a sum, and in no order -----------------------------------------------------------------------------
@@ -223,18 +252,27 @@ def test_hebbs_writes_are_linear_attention_and_the_delta_rule_overwrites(ran):
 # --- B6: capacity -----------------------------------------------------------------------------------------------
 
 
-def relative_errors(n, d_k, beta, draws=3000, d_v=4, seed=0):
-    """By Hebb and by the delta rule: squared error of each of n pairs in each draw, relative to the values' mean."""
-    g = torch.Generator().manual_seed(seed)
+def relative_errors(n, d_k, beta, draws=3000):
+    """By Hebb and by the delta rule: squared error of each of n pairs in each draw, one write after the other."""
+    g, values = torch.Generator().manual_seed(9), 4
     K = torch.randn(draws, n, d_k, generator=g, dtype=torch.float64)
     K = K / K.norm(dim=-1, keepdim=True)
-    V = torch.randn(draws, n, d_v, generator=g, dtype=torch.float64)
-    W = torch.zeros(draws, d_v, d_k, dtype=torch.float64)
+    V = torch.randn(draws, n, values, generator=g, dtype=torch.float64)
+    W = torch.zeros(draws, values, d_k, dtype=torch.float64)
     for t in range(n):
         missing = V[:, t] - torch.einsum("bvk,bk->bv", W, K[:, t])
         W = W + beta * torch.einsum("bv,bk->bvk", missing, K[:, t])
     hebb = torch.einsum("bnv,bnk->bvk", V, K)
     return [(torch.einsum("bvk,bnk->bnv", M, K) - V).square().mean(dim=-1) for M in (hebb, W)]
+
+
+def test_the_draws_of_the_figure_are_such_draws():
+    found = fast_weights.recall_errors(20, 8, 0.7, draws=3000, d_v=4, counts=(5, 20))
+    for rule, other in enumerate(relative_errors(20, 8, 0.7)):
+        ours = found[20][rule]
+        error = (ours.mean(1).var() / 3000 + other.mean(1).var() / 3000) ** 0.5
+        assert abs(ours.mean() - other.mean()) < 4 * error < 0.1 * other.mean()
+    assert found[5][0].shape == (3000, 5) and found[5][0].mean() < 0.5 * found[20][0].mean()
 
 
 def standard_errors_off(draws, theory):
@@ -246,14 +284,15 @@ def standard_errors_off(draws, theory):
 @pytest.mark.parametrize("n, d_k", [(1, 8), (8, 32), (32, 32), (64, 32), (17, 32), (12, 4)])
 def test_hebbian_recall_with_random_unit_keys_has_the_error_n_minus_1_over_d_k(n, d_k):
     hebb, _ = relative_errors(n, d_k, 1.0, draws=6000)
+    assert fast_weights.hebb_error(n, d_k) == (n - 1) / d_k
     each = hebb.mean(dim=1, keepdim=True)  # pairs of one draw are not independent: the draw is the sample
     assert all(standard_errors_off(each, (n - 1) / d_k).abs() < 4)
     assert all(standard_errors_off(each, n / d_k).abs() > 4)
 
 
 @pytest.mark.parametrize("n, d_k, beta", [(8, 32, 1.0), (32, 32, 1.0), (40, 8, 1.0), (24, 6, 0.3), (24, 6, 1.6)])
-def test_the_delta_rule_with_random_unit_keys_has_the_error_that_the_figure_draws(ran, n, d_k, beta):
-    table = ran(NOTEBOOK).namespace["delta_rule_errors"](n, d_k, beta)
+def test_the_delta_rule_with_random_unit_keys_has_the_error_that_the_figure_draws(n, d_k, beta):
+    table = fast_weights.delta_rule_errors(n, d_k, beta)
     before = torch.arange(n)
     theory = table[before, n - 1 - before]
     _, delta = relative_errors(n, d_k, beta)
@@ -263,10 +302,10 @@ def test_the_delta_rule_with_random_unit_keys_has_the_error_that_the_figure_draw
     assert all(standard_errors_off(delta.mean(dim=1, keepdim=True), 1.1 * theory.mean()).abs() > 4)
 
 
-def test_the_delta_rule_is_exact_for_the_newest_pair_and_ends_at_2_for_the_oldest(ran):
-    table = ran(NOTEBOOK).namespace["delta_rule_errors"](400, 8, 1.0)
+def test_the_delta_rule_is_exact_for_the_newest_pair_and_ends_at_2_for_the_oldest():
+    table = fast_weights.delta_rule_errors(400, 8, 1.0)
     assert abs(table[399, 0]) <= EXACT and abs(table[0, 399] - 2) < WRONG
-    past_the_edge = ran(NOTEBOOK).namespace["delta_rule_errors"](400, 8, 2.1)
+    past_the_edge = fast_weights.delta_rule_errors(400, 8, 2.1)
     assert past_the_edge[0, 399] > 100
 
 
@@ -330,6 +369,10 @@ def test_the_second_step_doubles_on_the_linear_loss_and_contracts_on_the_squared
     steps = [(b - a).norm() for a, b in zip(squared, squared[1:], strict=False)]
     assert all(later < earlier for earlier, later in zip(steps, steps[1:], strict=False))
     assert metrics.max_gap(squared[2], linear[2]) > WRONG
+    losses = [ran(NOTEBOOK).namespace["squared_loss"](W).item() for W in linear]
+    assert losses[1] > losses[2] and all(
+        b > a for a, b in zip(losses[2:], losses[3:], strict=False)
+    )  # as the text says
 
 
 # --- B4: a recurrent network ------------------------------------------------------------------------------------
@@ -368,3 +411,53 @@ def test_what_comes_later_is_not_read():
     other[:, -1] += 1
     moved = (causal_by_definition(other, K, Q) - causal_by_definition(V, K, Q)).abs().amax(dim=0)
     assert torch.equal(moved[:-1], torch.zeros(5, dtype=torch.float64)) and moved[-1] > WRONG
+
+
+# --- what the reader should have seen -------------------------------------------------------------------------
+
+
+def test_the_orders_items_followed_in_order_show_what_the_text_says(ran):
+    orders = ran(NOTEBOOK).namespace["orders_widget"]
+    said = follow(orders, d_k=16, d_v=16, N=64, asks="one query")
+    assert "first: 16,640 " in said and "first: 2,048," in said and "Cheaper: the scores" in said
+    said = follow(orders, d_k=1, d_v=1)
+    assert "first: 65 " in said and "first: 128," in said
+    said = follow(orders, d_k=16, d_v=16, asks="all N + 1 tokens")
+    assert "first: 33,024 " in said and "first: 133,120," in said and "wins from N = 16." in said
+    assert "Cheaper: the scores" in follow(orders, N=15) and "Cheaper: the matrix" in follow(orders, N=16)
+    assert "wins from N = 64." in follow(orders, d_k=64, d_v=64)
+    said = follow(orders, d_k=16, d_v=16, N=256)
+    assert "first: 131,328 " in said and "first: 2,105,344," in said
+    said = follow(orders, N=512)
+    assert "first: 262,400 " in said and "first: 8,404,992," in said
+
+
+def test_the_capacitys_items_followed_in_order_show_what_the_text_says(ran):
+    capacity = ran(NOTEBOOK).namespace["capacity_widget"]
+    said = follow(capacity, d_k=32, beta=1.0, n=33)
+    assert "Hebb 0.965 ± 0.022 (theory 1)" in said
+    assert "Hebb 0.989 ± 0.021 (theory 1.03)" in follow(capacity, n=34)
+    assert "Hebb 1.01 ± 0.076 (theory 1)" in follow(capacity, d_k=8, n=9)
+    follow(capacity, d_k=32, n=48)
+    by_age = capacity.compute(48, 32, 1.0).theory[1][0].flip(0)
+    assert by_age[0] < EXACT and (by_age >= 1).int().argmax() == 26 and abs(by_age[26] - 1) < 0.01
+    assert "delta rule 1.49" in follow(capacity, n=128) and "delta rule 0.812" in follow(capacity, beta=0.2)
+    for beta, oldest, newest in [(1.0, 2.0, 0.0), (0.2, 0.9, 0.7)]:
+        table = capacity.compute(128, 32, beta).theory[1][0]
+        assert abs(table[:5].mean() - oldest) < 0.1 and abs(table[-3:].mean() - newest) < 0.15
+    assert "delta rule 16.9" in follow(capacity, beta=2.0) and "delta rule 55.3" in follow(capacity, beta=2.2)
+    assert "Hebb 0 ± 0 (theory 0); delta rule 0 ± 0 (theory 0)" in follow(capacity, beta=1.0, n=1)
+
+
+def test_the_networks_items_followed_in_order_show_what_the_text_says(ran):
+    network = ran(NOTEBOOK).namespace["rnn_widget"]
+    follow(network, keys="orthonormal", features="none", j=3)
+    for t in range(1, 9):
+        wrong = "1.00" if t < 3 else "0 to round-off"
+        assert f"reading: {wrong}." in follow(network, t=t)
+    assert "reading: 1.04." in follow(network, keys="random", t=2) and "reading: 1.82." in follow(network, t=5)
+    weights = network.compute(5, 3, "random", "none").weights
+    assert [i + 1 for i, weight in enumerate(weights) if weight > 0.5] == [3, 4, 5]
+    assert "reading: 0.74." in follow(network, features="elu + 1, normalised")
+    weights = network.compute(5, 3, "random", "elu + 1, normalised").weights[:5]
+    assert weights.max() < 1.5 * weights.min()

@@ -26,6 +26,11 @@ ATTENTION = {
     "transposed": (lambda V, K, Q: ((V @ K.T) @ Q).T, "Not yet: expected a tensor of shape (3, 4)"),
     "divided by N": (lambda V, K, Q: (V @ K.T) @ Q / V.shape[1], "Not yet: the largest difference"),
     "softmax": (lambda V, K, Q: V @ torch.softmax(K.T @ Q, dim=0), WRONG),
+    "right, in float32": (
+        lambda V, K, Q: ((V @ K.T) @ Q).float(),
+        "Not yet: right as far as torch.float32 goes, but the numbers you were given are torch.float64.",
+    ),
+    "wrong, in float32": (lambda V, K, Q: ((V @ K.T) @ Q).float() / 2, "Not yet: the largest difference"),
     "NaN": (lambda V, K, Q: (V @ K.T) @ Q * float("nan"), WRONG),
     "nothing": (lambda V, K, Q: ..., WRONG),
     "fails at length only": (lambda V, K, Q: (V @ K.T) @ Q if len(Q.T) < 10 else 1 / 0, "Not yet: your function"),
@@ -69,6 +74,18 @@ OVERWRITE = {
         lambda W, k, v: W + torch.outer(v - W @ k, k) / (k @ k) + 1e-6 * torch.eye(4, 6),
         "Not yet: the largest difference",
     ),
+    "all else forgotten, in place": (
+        lambda W, k, v: W.zero_() + torch.outer(v, k) / (k @ k),
+        "Not yet: your function changed W",
+    ),
+    "right, in place": (
+        lambda W, k, v: W.add_(torch.outer(v - W @ k, k) / (k @ k)),
+        "Not yet: your function changed W",
+    ),
+    "right, in float32": (
+        lambda W, k, v: (W + torch.outer(v - W @ k, k) / (k @ k)).float(),
+        "Not yet: right as far as torch.float32 goes",
+    ),
     "nothing": (lambda W, k, v: None, "Not yet: the function returns nothing"),
     "the reading instead of the matrix": (lambda W, k, v: v, "Not yet: expected a tensor of shape (4, 6)"),
     "a slip": (lambda W, k: W, "Not yet: your function raised TypeError"),
@@ -80,3 +97,10 @@ def test_overwriting_keeps_what_orthogonal_keys_read(case, capsys):
     answer, verdict = OVERWRITE[case]
     exercises.check_overwrite(answer)
     assert capsys.readouterr().out.startswith(verdict)
+
+
+def test_stubs_that_nobody_touched_give_nothing_away(capsys):
+    exercises.check_linear_attention(lambda V, K, Q: None)
+    exercises.check_memories(..., ..., ..., ...)
+    exercises.check_overwrite(lambda W, k, v: None)
+    assert "Hint" not in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from helpers import constructions
 from helpers import exercises as shared
 from helpers.exercises import notebook_03 as exercises
 
@@ -15,6 +16,44 @@ def slot(W_0, x_query, eta, N):
 
 def eigenvalues(x):
     return torch.linalg.eigvalsh(x.T @ x / len(x))
+
+
+def matrices(eta, N, d_x, d_y, W_0, *, sign=-1.0, scale=None, start=True, keys=slice(2, 5)):
+    """The four matrices for tokens (y ; x), and what is wrong with them on purpose."""
+    W_K, W_V = torch.zeros(5, 5).double(), torch.zeros(5, 5).double()
+    W_K[keys, keys] = torch.eye(len(range(*keys.indices(5)))).double()
+    W_V[:d_y] = torch.cat([-torch.eye(d_y).double(), start * W_0], dim=1)
+    return W_K, W_K, W_V, sign * (scale or eta / N) * torch.eye(5).double()
+
+
+MATRICES = {
+    "right": (matrices, RIGHT),
+    "right, values with the other sign": (
+        lambda *a: tuple(c * W for c, W in zip((1, 1, -1, -1), matrices(*a), strict=True)),
+        RIGHT,
+    ),
+    "right, in another gauge": (
+        lambda *a: tuple(c * W for c, W in zip((2, 0.5, 4, 0.25), matrices(*a), strict=True)),
+        RIGHT,
+    ),
+    "the sign": (lambda *a: matrices(*a, sign=1.0), "Not yet: the sign."),
+    "the scale": (lambda *a: matrices(*a, scale=a[0]), "Not yet: the step is 6 times as long"),
+    "labels for errors": (lambda *a: matrices(*a, start=False), "Not yet: that is a step from W = 0."),
+    "the paper's order": (lambda *a: constructions.gd_step(*a), "Not yet: the inputs moved, too."),
+    "keys from the labels": (lambda *a: matrices(*a, keys=slice(0, 2)), "Not yet: the largest difference"),
+    "no query": (lambda *a: (0 * matrices(*a)[0], *matrices(*a)[1:]), "Not yet: the query's slot did not move."),
+    "three": (lambda *a: matrices(*a)[:3], "Not yet: expected four matrices"),
+    "too small": (lambda *a: (torch.eye(3).double(),) * 4, "Not yet: expected a tensor of shape (5, 5)"),
+    "nothing": (lambda *a: None, "Not yet: the function returns nothing. Replace the dots."),
+}
+
+
+@pytest.mark.parametrize("case", MATRICES)
+def test_the_four_matrices_are_told_from_those_with_one_slip(case, capsys):
+    answer, verdict = MATRICES[case]
+    exercises.check_four_matrices(answer)
+    said = capsys.readouterr().out
+    assert said.startswith(verdict) and said.count("\n") == 1
 
 
 CASES = {
