@@ -1,4 +1,4 @@
-"""Fine-tuning 64 tasks side by side against a plain loop over them, and the whole comparison of notebook 11.
+"""Fine-tuning 64 tasks side by side against a plain loop; queries behind one shared prompt; all that notebook 11 does.
 
     python benchmarks/finetuning.py
 
@@ -14,7 +14,7 @@ import time
 import torch
 from torch.nn import functional as F
 
-from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning import attribution, effects, inside, side_by_side, similarity, small_gpt, toy_language
 from helpers.finetuning.small_gpt import Recipe
 from helpers.trained import word_gpts
 
@@ -61,13 +61,13 @@ def everything(model) -> None:
         side_by_side.recall(three, EPISODE), lambda counts: torch.stack(similarity.rec2ftp(counts), -1)
     )
     few = EPISODE._replace(query=EPISODE.query[:, :4], target=EPISODE.target[:, :4])
-    heard = side_by_side.attributions(model, few, Recipe(LR))
+    heard = attribution.attributions(model, few, Recipe(LR))
     for theirs in (heard.queries, heard.keys):
         for other in (theirs, theirs.roll(1, dims=0)):
             similarity.bootstrap(similarity.kendall(heard.icl, other).mean(1))
     by_demo = heard.icl.unflatten(-1, (32, 5)).sum(-1)
     similarity.bootstrap(similarity.kendall(by_demo, heard.gradients).mean(1))
-    side_by_side.effects(model, few)
+    effects.effects(model, few)
 
 
 def seconds(work, *arguments):
@@ -92,6 +92,13 @@ def main() -> None:
             f"{(alike - alike_too).abs().max():.0e} at most; in weights, of the largest: median task "
             f"{gaps.amax(0).median():.0e}, worst {gaps.max():.0e}"
         )
+    model, rows = word_gpts.load(0), EPISODE.prompts()
+    shared, behind = seconds(small_gpt.in_context, model, EPISODE)
+    whole, alone = seconds(
+        lambda: torch.cat([inside.state(model, model.embed(part)).updates for part in rows.split(128)])
+    )
+    gap = (behind.updates.flatten(0, 1) - alone).abs().max()
+    print(f"16 queries behind one prompt {shared:.2f} s, as whole rows {whole:.2f} s; they differ by {gap:.0e}")
     total = 0.0
     for name, make in MODELS.items():
         took, _ = seconds(everything, make(0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from helpers.exercises import ask, fits, number_verdict
+from helpers.exercises import ask, fits, number_verdict, verdict
 from helpers.finetuning import published, similarity, small_gpt, toy_language
 from helpers.finetuning.small_gpt import Recipe
 from helpers.models.gpt import WordGPT
@@ -39,8 +39,41 @@ def check_bound(answer: float) -> None:
     number_verdict(answer, (icl - zsl) / (100 - zsl), hint)
 
 
+def check_exchange(answer: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> None:
+    """Notebook 11, exercise 3: `answer(h_icl, h_ft, other_icl, other_ft)`, each (B, Q, d), is the cosine (B, Q) of what
+    an exchange of the demonstrations changes in ICL and in FT, centred over the queries.
+
+    >>> check_exchange(lambda h_icl, h_ft, other_icl, other_ft: torch.cosine_similarity(h_icl, h_ft, dim=-1))
+    Not yet: that is the cosine of h itself. Hint: what changes is a difference: with, less with the others.
+    """
+    g = torch.Generator().manual_seed(11)
+    shared = torch.randn(4, 1, 6, generator=g, dtype=torch.float64)
+    runs = [torch.randn(3, 5, 6, generator=g, dtype=torch.float64) + 2 * each for each in shared]  # (B, Q, d)
+    h_icl, h_ft, other_icl, other_ft = runs
+    found = ask(answer, *(run.clone() for run in runs))
+    if found is None or not fits(found, torch.Size([3, 5])):
+        return
+    changes = h_icl - other_icl, h_ft - other_ft
+    centred = [change - change.mean(1, keepdim=True) for change in changes]
+    wrong = {
+        "that is the cosine of h itself. Hint: what changes is a difference: with, less with the others.": (
+            h_icl,
+            h_ft,
+        ),
+        "the queries still share a part of both changes. Hint: take the mean over dimension 1 out.": changes,
+        "that sets ICL against FT. Hint: exchange the demonstrations, not the learner.": (
+            h_icl - h_ft,
+            other_icl - other_ft,
+        ),
+    }
+    for says, pair in wrong.items():
+        if (found - torch.cosine_similarity(*pair, dim=-1)).abs().max() < 1e-9:
+            return print(f"Not yet: {says}")
+    verdict(found, torch.cosine_similarity(*centred, dim=-1), "difference first, then centre, then the cosine over d.")
+
+
 def check_layer_causal(answer: Callable[[Callable, Tensor, Callable], Tensor]) -> None:
-    """Notebook 11, exercise 3: `answer(blocks, z, loss)` is the layer-causal loss: the sum of `loss` at each block's
+    """Notebook 11, exercise 4: `answer(blocks, z, loss)` is the layer-causal loss: the sum of `loss` at each block's
     output, with no gradient from a block to the one before.
 
     >>> check_layer_causal(lambda blocks, z, loss: None)

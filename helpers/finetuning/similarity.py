@@ -189,20 +189,21 @@ def kendall(a: Tensor, b: Tensor, groups: Tensor | None = None) -> Tensor:
     >>> kendall(torch.tensor([1.0, 2, 3, 4]), torch.tensor([1.0, 2, 4, 3])).item()    # 5 pairs agree, 1 does not
     0.6666666865348816
     """
-    groups = torch.zeros_like(a) if groups is None else groups
-    if a.shape != b.shape or a.shape != groups.shape or a.shape[-1] < 2:
+    if a.shape != b.shape or (groups is not None and a.shape != groups.shape) or a.shape[-1] < 2:
         raise ValueError(f"expected one shape with at least 2 to order, got {tuple(a.shape)} and {tuple(b.shape)}.")
 
     def signs(x):
         return (x[..., :, None] - x[..., None, :]).sign().flatten(-2)
 
-    def of_row(a, b, groups):
-        together = signs(groups) == 0  # (rows, n * n)
-        s, t = signs(a) * together, signs(b) * together
+    def of_row(a, b, *groups):
+        s, t = signs(a), signs(b)  # (rows, n * n)
+        if groups:
+            together = signs(groups[0]) == 0
+            s, t = s * together, t * together
         tau = (s * t).sum(-1) * (s.square().sum(-1) * t.square().sum(-1)).rsqrt()
         return tau.masked_fill((a.isnan() | b.isnan()).any(-1), torch.nan)
 
-    rows = (x.reshape(-1, x.shape[-1]) for x in (a, b, groups))
+    rows = (x.reshape(-1, x.shape[-1]) for x in (a, b, groups) if x is not None)
     parts = zip(*(x.split(256) for x in rows), strict=True)  # 256 rows at a time: a pair is a number
     return torch.cat([of_row(*part) for part in parts]).reshape(a.shape[:-1])
 

@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
 
 
 @torch.no_grad()
-def in_context(model: WordGPT, episode: Episode, *, after: bool = False, rows: int = 128) -> State:
+def in_context(model: WordGPT, episode: Episode, *, after: bool = False) -> State:
     """The activations with the demonstrations in the prompt; `episode.first(0)` is zero-shot. Parts are (B, Q, …).
 
     `after` looks one token later, at the first label word of the task, put behind the query: that is where the
@@ -61,9 +61,8 @@ def in_context(model: WordGPT, episode: Episode, *, after: bool = False, rows: i
     >>> in_context(model, episode).updates.shape                                           # (B, Q, L, d)
     torch.Size([3, 5, 2, 8])
     """
-    parts = _prompts(episode, after).split(rows)
-    found = [inside.state(model, model.embed(tokens)) for tokens in parts]  # each (rows, …)
-    return State(*(torch.cat(part).unflatten(0, episode.target.shape) for part in zip(*found, strict=True)))
+    own = _prompts(episode.first(0), after).unflatten(0, episode.target.shape)  # (B, Q, L-1)
+    return inside.after_shared(model, episode.demos.flatten(1), own)
 
 
 def with_weights(

@@ -59,11 +59,10 @@ def episode(shift: int = 0) -> Episode:
 
 @cached
 def prompt(control: str = "the same", shift: int = 0, k: int = SHOTS) -> Episode:
-    """The same queries behind other demonstrations (`side_by_side.CONTROLS`), or behind the same "in reverse"."""
-    if control == "in reverse":
-        few = episode(shift).first(k)
-        return few._replace(demos=few.demos.flip(1))
-    return side_by_side.other_context(episode(shift), control, seed=shift).first(k)
+    """The same queries behind other demonstrations: of `side_by_side.CONTROLS`, or one of these with ", in reverse"."""
+    which, _, order = control.partition(", ")
+    few = side_by_side.other_context(episode(shift), which, seed=shift).first(k)
+    return few._replace(demos=few.demos.flip(1)) if order == "in reverse" else few
 
 
 @cached
@@ -159,14 +158,14 @@ FORMS = {"queries": ("queries q′ᵀq", 160), "keys": ("inputs x′ᵀx", 160),
 
 @cached
 def orders(shift: int = 0) -> dict[str, Tensor]:
-    """Kendall's tau (M, B, L) between attention's order in context and others (attribution), for 4 queries a task.
+    """Kendall's tau (M, B, L) between attention's order in context and others (attribution), for 2 queries a task.
 
     For each of FORMS with ("icl", form) and without ("content", form) the penalty for distance; each followed by
     ", null" with the next task's demonstrations at the same places. "penalty": that of the penalty alone. Of the
     content, by demonstration: "class", whose order is only who has the query's label, and "within", gradients in it.
     """
     whole, found = episode(shift), {}
-    few = whole._replace(query=whole.query[:, :4], target=whole.target[:, :4])
+    few = whole._replace(query=whole.query[:, :2], target=whole.target[:, :2])  # one of each class
     for seed in SEEDS:
         heard = attribution.attributions(model("trained", seed), few, recipe("trained"))
         by_demo = {name: getattr(heard, name).unflatten(-1, (SHOTS, -1)).sum(-1) for name in ("icl", "content")}

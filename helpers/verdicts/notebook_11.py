@@ -112,7 +112,7 @@ def nearer_than_counting(shift: int = 0):
 @claim(
     MEASURED,
     "What other demonstrations change in ICL's last layer they hardly change in fine-tuning's (SimAOU of the two "
-    "changes, at the best of four rates; control: ICL with the same demonstrations in reverse).",
+    "changes, at the best of three rates; control: ICL with the same demonstrations in reverse).",
 )
 def the_exchange_inside(shift: int = 0):
     ours = at_best_rate(lambda recipe: agreement_inside(shift=shift, of=recipe)[..., LAST])
@@ -123,7 +123,7 @@ def the_exchange_inside(shift: int = 0):
 @claim(
     MEASURED,
     "What other demonstrations change in ICL's answers is more like its own fine-tuning than like counting words "
-    "(correlation, at the best of four rates; control: naive Bayes).",
+    "(correlation, at the best of three rates; control: naive Bayes).",
 )
 def the_exchange_in_answers(shift: int = 0):
     ours = at_best_rate(lambda recipe: agreement("ICL", "FT", shift, of=recipe))

@@ -83,12 +83,11 @@ def recall_above_chance(): ...
 
 @claim(
     MEASURED,
-    "Above chance ICL corrects what its own fine-tuning corrects (lift of Rec2FTP; control: the ICL of another seed).",
+    "Above chance, ICL corrects what its own fine-tuning corrects (lift of Rec2FTP, less that of another seed's ICL).",
 )
 def recall_knows_the_model(shift: int = 0):
     own, other = (torch.tensor(lift(who, shift=shift)) for who in ("ICL", "ICL, another seed"))
-    beyond = Bounds(over_seeds(own - other), at_least=0.1)
-    return Evidence(Bounds(over_seeds(own), at_least=0.1), control=over_seeds(other), beyond=beyond)
+    return Evidence(Bounds(over_seeds(own - other), at_least=0.1))
 
 
 @claim(

@@ -30,7 +30,39 @@ def last_only(blocks, z, loss):
     return loss(z)
 
 
+def exchange(h_icl, h_ft, other_icl, other_ft):
+    icl, ft = h_icl - other_icl, h_ft - other_ft
+    icl, ft = (change - change.mean(1, keepdim=True) for change in (icl, ft))
+    return torch.cosine_similarity(icl, ft, dim=-1)
+
+
+def uncentred(h_icl, h_ft, other_icl, other_ft):
+    return torch.cosine_similarity(h_icl - other_icl, h_ft - other_ft, dim=-1)
+
+
+def in_place(h_icl, h_ft, other_icl, other_ft):
+    for h in (h_icl, h_ft, other_icl, other_ft):
+        h.zero_()
+    return torch.zeros(3, 5, dtype=torch.float64)
+
+
 CASES = {
+    "exchange, right": (exercises.check_exchange, exchange, RIGHT),
+    "exchange, not centred": (exercises.check_exchange, uncentred, "Not yet: the queries still share"),
+    "exchange, of h": (
+        exercises.check_exchange,
+        lambda a, b, c, d: torch.cosine_similarity(a, b, dim=-1),
+        "Not yet: that is the cosine of h itself",
+    ),
+    "exchange, of learners": (
+        exercises.check_exchange,
+        lambda a, b, c, d: torch.cosine_similarity(a - b, c - d, dim=-1),
+        "Not yet: that sets ICL against FT",
+    ),
+    "exchange, minus": (exercises.check_exchange, lambda *h: -exchange(*h), "Not yet: the largest difference"),
+    "exchange, overwritten": (exercises.check_exchange, in_place, "Not yet: the largest difference"),
+    "exchange, the mean": (exercises.check_exchange, lambda *h: exchange(*h).mean(), "Not yet: expected a tensor"),
+    "exchange, dots": (exercises.check_exchange, lambda *h: None, "Not yet: the function returns nothing"),
     "floor, right": (exercises.check_floor, 0.25, RIGHT),
     "floor, none": (exercises.check_floor, 0.0, WRONG),
     "floor, the limit": (exercises.check_floor, 0.5, WRONG),
