@@ -109,7 +109,7 @@ def one_layer_ignores_order():
     return identity(max(spread), broken=by_turns)
 
 
-@claim(EXACT, "n demonstrations are a weight update of rank at most n.")
+@claim(EXACT, "A prompt of n demonstrations is a weight update of rank at most n.")
 def the_rank_of_the_update():
     K, V = columns(12, 8, N=4, seed=4)
     left = [torch.linalg.svdvals(V[:, :n] @ K[:, :n].T)[3].item() for n in (3, 4)]  # the fourth singular value
