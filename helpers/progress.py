@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator
 from tqdm.std import tqdm
 
 
-def through(things: Iterable, name: str = "computing", *, leave: bool = True) -> Iterator:
-    """Go through `things` with a progress bar, which a terminal forgets at the end without `leave`.
+def through(things: Iterable, name: str = "computing", total: int | None = None, *, leave: bool = True) -> Iterator:
+    """Go through `things` with a progress bar; with their `total`, as they come. Without `leave` it goes at the end.
 
     >>> [2 * n for n in through([1, 2, 3])]
     [2, 4, 6]
     """
-    things = list(things)
-    with bar(len(things), name, leave=leave) as shown:
+    things = list(things) if total is None else things
+    with bar(len(things) if total is None else total, name, leave=leave) as shown:
         for thing in things:
             yield thing
             shown.update()
