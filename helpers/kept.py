@@ -57,8 +57,21 @@ def write(file: str | Path, content: Any, *, door: str = "file") -> None:
     beside = _written_beside(file, plain(file.name, content), door)
     os.replace(beside, file)
     for old in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
-        if old.stat().st_mtime < time.time() - 60:  # of a run that was killed while it wrote
-            old.unlink()
+        if _left_behind(old):
+            old.unlink(missing_ok=True)
+
+
+def _left_behind(beside: Path) -> bool:
+    """Its process was killed while it wrote."""
+    if os.name != "posix":
+        return beside.stat().st_mtime < time.time() - 60
+    try:
+        os.kill(int(beside.suffixes[-2][1:]), 0)  # asks only whether there is one of this number
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _written_beside(file: Path, content: Any, door: str) -> Path:
@@ -79,7 +92,7 @@ def _written_beside(file: Path, content: Any, door: str) -> Path:
 
 def clear(folder: str | Path, pattern: str) -> None:
     """Away with what was kept on the way, when all is done."""
-    for file in Path(folder).glob(pattern):
+    for file in Path(folder).glob(f"{pattern}*"):
         file.unlink()
 
 
