@@ -203,3 +203,49 @@ WORDS = torch.zeros(1, 40, dtype=torch.long)
 def test_bad_input(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
+
+
+# --- votes, doubt, and a first layer that is given ------------------------------------------------------------
+
+
+def followers(text, t):
+    return [text[j + 1] for j in range(t) if text[j] == text[t]]
+
+
+@given(seed=st.integers(0, 99), V=st.integers(3, 9), first=st.integers(1, 4), more=st.integers(0, 6))
+def test_a_vote_counts_what_followed_the_present_word(seed, V, first, more):
+    words, _ = induction.sequences(3, 12, V, periods=(2, 6), seed=seed)
+    plain, near = induction.vote(words, V), induction.vote(words, V, distances=(first, first + more))
+    for b, text in enumerate(words.tolist()):
+        for t in range(12):
+            counted = [text.count(-1)] * V
+            for word in followers(text, t):
+                counted[word] += 1
+            share = [count / max(sum(counted), 1) for count in counted]
+            assert plain[b, t].tolist() == pytest.approx(share)
+            places = [j + 1 for j in range(t) if text[j] == text[t] and first <= t + 1 - (j + 1) <= first + more]
+            share = [sum(text[j] == word for j in places) / max(len(places), 1) for word in range(V)]
+            assert near[b, t].tolist() == pytest.approx(share)
+
+
+def test_doubt_is_two_different_followers():
+    words, _ = induction.sequences(20, 24, 6, periods=(4, 11), seed=5)
+    doubt = [[len(set(followers(text, t))) > 1 for t in range(11, 23)] for text in words.tolist()]
+    assert torch.equal(induction.in_doubt(words), torch.tensor(doubt))
+    assert 0.1 < induction.in_doubt(words).float().mean() < 0.9
+
+
+def test_hits_are_the_places_that_accuracy_counts():
+    words, _ = induction.sequences(20, 24, 6, periods=(4, 11), seed=5)
+    votes = induction.vote(words, 6)
+    by_hand = [[float(votes[b, t].argmax() == words[b, t + 1]) for t in range(11, 23)] for b in range(20)]
+    assert torch.equal(induction.hits(votes, words), torch.tensor(by_hand))
+    assert induction.accuracy(votes, words) == pytest.approx(torch.tensor(by_hand).mean().item())
+
+
+def test_sharp_notes_are_the_textbooks_first_layer_in_the_first_half():
+    model, words = induction.AttentionOnly(seed=3).requires_grad_(False), induction.sequences(4, 32, 20, seed=1)[0]
+    given_first = induction.TextbookFirst(seed=3).requires_grad_(False)
+    sharp, own, textbook = induction.with_sharp_notes(model, words), model(words), given_first(words)
+    assert (sharp - textbook)[:, :16].abs().max() < 1e-5 < 1e-2 < (sharp - textbook)[:, 16:].abs().max()
+    assert (sharp - own)[:, 1:].abs().max() > 1e-2 and (sharp - own)[:, 0].abs().max() < 1e-5
