@@ -1,10 +1,47 @@
-"""Drives a widget as a reader does who follows the "Try this" items: control by control, without Reset."""
+"""Drives a widget as a reader does who follows the "Try this" items, and holds what the text says against it."""
+
+from __future__ import annotations
 
 import re
 
+import nbformat
 
-def follow(widget, **controls):
-    """Sets the controls, in this order and as a hand would, and returns the read-out without its markup."""
+
+def follow(widget, **controls) -> str:
+    """Sets some controls, in this order and as a hand would, without Reset; returns the read-out without its markup."""
     for name, value in controls.items():
         widget.controls[name].value = value
     return re.sub(r"<[^>]+>", "", widget.readout.value)
+
+
+def said(widget, values: dict) -> str:
+    """The read-out at these controls; each one is named, so what came before does not matter."""
+    assert sorted(values) == sorted(widget.controls), "an item has to say the value of every control"
+    return follow(widget, **values)
+
+
+def holds(ran, path, widget: str, settings: dict, number, stated: str, style: str = ".3g") -> None:
+    """`number` of what the widget computes at these settings prints as stated, and the notebook states it."""
+    explorer = ran(path).namespace[widget]
+    assert set(settings) == set(explorer.controls), "an item has to say the value of every control"
+    for name, value in settings.items():
+        control = explorer.controls[name]
+        if hasattr(control, "max"):
+            assert control.min <= value <= control.max, f"{name} = {value} is off the slider"
+        if hasattr(control, "options"):
+            assert value in control.options
+    found = format(float(number(explorer.compute(**settings))), style)
+    assert found == stated.replace(",", ""), f"{widget} at {settings}: stated {stated}, found {found}"
+    assert stated in prose(path), f"{stated} is not in the text"
+
+
+def prose(path) -> str:
+    """All that a notebook says in words."""
+    return "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+
+
+def folded(path) -> str:
+    """The text of all its "What you should have seen"."""
+    return "\n".join(
+        re.findall(r"<details><summary><b>What you should have seen</b>.*?</details>", prose(path), flags=re.S)
+    )

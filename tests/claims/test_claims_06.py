@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from seen import holds, prose
+from scenarios import holds, prose
 
 from helpers import constructions, learners
 from helpers.theory import best_steps, residuals

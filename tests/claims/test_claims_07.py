@@ -5,7 +5,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from seen import holds
+from scenarios import holds
 
 from helpers import attention
 from helpers.theory import dual

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from conftest import ROOT
-from seen import holds
+from scenarios import holds
 
 from helpers import metrics, tasks
 from helpers.models import features
