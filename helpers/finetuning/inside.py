@@ -172,7 +172,8 @@ def after_shared(model: WordGPT, shared: Tensor, own: Tensor) -> State:
     mask = (-model.core.slopes[:, None, None] * back).masked_fill(hidden, -torch.inf)  # (H, T, T)
     found = run(model, model.embed(tokens), mask=mask)
     last = n + length * torch.arange(1, Q + 1, device=tokens.device) - 1  # (Q,)
-    seen = torch.stack([(~hidden[at]).nonzero()[:, 0] for at in last])  # (Q, n + T'): what each of them may read
+    mine = torch.arange(n, tokens.shape[1], device=tokens.device).view(Q, length)
+    seen = torch.cat([torch.arange(n, device=tokens.device).expand(Q, n), mine], dim=1)  # (Q, n + T'): what each reads
     q, k = found.qkv[:, :, last, 0], found.qkv[..., 1, :, :][:, :, seen]  # (L, B, Q, H, d_k), (L, B, Q, n + T', H, d_k)
     scores = torch.einsum("lbqhd,lbqthd->lbqht", q, k) / q.shape[-1] ** 0.5
     parts = (found.inputs[:, :, last], q, found.updates[:, :, last], scores)  # each (L, B, Q, …)

@@ -24,12 +24,12 @@ from helpers.verdicts.measured_11 import (
 
 @claim(
     MEASURED,
-    "A small GPT learns tasks it has never seen from its prompt (accuracy, 32 demonstrations less none).",
+    "A small GPT learns tasks it has never seen from its prompt (points of accuracy, 32 demonstrations less none).",
     paper="20 points on average, 1.3 billion weights, Dai et al. 2023, table 1",
 )
 def a_gpt_learns_new_tasks(shift: int = 0):
     trained, random = (icl - zsl for zsl, _, icl in (accuracies(kind, shift=shift) for kind in KINDS))
-    return contrast(trained, random, at_least=0.2)
+    return contrast(100 * trained, 100 * random, at_least=20)
 
 
 @claim(
@@ -58,47 +58,49 @@ def untrained_match_trained(shift: int = 0):
 @claim(
     MEASURED,
     "The similarity is about these demonstrations (SimAOU per query, last layer; control: other demonstrations of the "
-    "same task; more by 0.05 at least).",
+    "same task; more by 5 hundredths at least; in hundredths).",
     paper="Dai et al. 2023, section 4; the control is in no paper that we have read",
 )
 def these_demonstrations(shift: int = 0):
     prompts = ("the same", "others of the task")
-    ours = (alike(PER_QUERY, "trained", "label", each, shift)[..., LAST] for each in prompts)
-    return contrast(*ours, at_least=0.2, more=0.05)
+    ours = (100 * alike(PER_QUERY, "trained", "label", each, shift)[..., LAST] for each in prompts)
+    return contrast(*ours, at_least=20, more=5)
 
 
 @claim(
     MEASURED,
     "With 32 demonstrations similarity does not know which (excess over others of the task, the largest of 24: two "
-    "measures, trained and random, both losses, all layers; control: two learners that store demonstrations).",
+    "measures, trained and random, both losses, all layers; in hundredths; control: two learners that store "
+    "demonstrations).",
 )
 def no_measure_knows_which(shift: int = 0):
     cells = (excess(name, kind, loss, shift=shift) for name in (AOU, PER_QUERY) for kind in KINDS for loss in LOSSES)
-    each = [mean(cell[..., layer]) for cell in cells for layer in range(cell.shape[2])]
+    each = [mean(100 * cell[..., layer]) for cell in cells for layer in range(cell.shape[2])]
     largest = max(each, key=lambda one: max(one.high, -one.low))
-    readers = mean(excess_of_readers(shift)[..., LAST])
-    return Evidence(Bounds(largest, at_least=-0.06, at_most=0.06), control=readers)
+    readers = mean(100 * excess_of_readers(shift)[..., LAST])
+    return Evidence(Bounds(largest, at_least=-6, at_most=6), control=readers)
 
 
 @claim(
     MEASURED,
-    "Nor does it at any of five sizes up to 151 million weights (excess in the last layer, both measures; one H200).",
+    "Nor does it at any of five sizes up to 151 million weights (excess in hundredths, last layer, both "
+    "measures; one H200).",
 )
 def at_five_sizes():
-    each = torch.cat([over_sizes(measure) for measure in (AOU, PER_QUERY)])
+    each = 100 * torch.cat([over_sizes(measure) for measure in (AOU, PER_QUERY)])
     found = Number(each.mean().item(), each.min().item(), each.max().item(), f"{len(each)} values, 14 models")
-    return Evidence(Bounds(found, at_least=-0.06, at_most=0.06), control=mean(excess_of_readers()[..., LAST]))
+    return Evidence(Bounds(found, at_least=-6, at_most=6), control=mean(100 * excess_of_readers()[..., LAST]))
 
 
 @claim(
     MEASURED,
     "Right labels matter to it in trained models, not in random ones (SimAOU per query, mean over layers, less behind "
-    "shuffled labels).",
+    "shuffled labels; in hundredths).",
     paper="shuffled labels: Min et al. 2022; flipped ones: Wei et al. 2023",
 )
 def labels_matter_to_trained_models(shift: int = 0):
-    ours = (excess(PER_QUERY, kind, "label", "labels shuffled", shift).mean(2) for kind in KINDS)
-    return contrast(*ours, at_least=0.05)
+    ours = (100 * excess(PER_QUERY, kind, "label", "labels shuffled", shift).mean(2) for kind in KINDS)
+    return contrast(*ours, at_least=5)
 
 
 @claim(

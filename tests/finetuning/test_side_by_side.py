@@ -116,3 +116,14 @@ def test_counts_of_corrections_are_those_of_the_queries():
         sum(f and not z for f, z in zip(*rows, strict=True)) for rows in zip(ft, zsl, strict=True)
     ]
     assert counts[:, 3].tolist() == (~zsl).sum(1).tolist() and counts.shape == (3, 4)
+
+
+@pytest.mark.parametrize("rule", ["GD", "layer-causal (code)", "layer-causal (paper)"])
+def test_a_comparison_makes_no_tensor_on_another_device(rule, monkeypatch):
+    """On the device "meta" nothing is computed, but a tensor of the CPU that gets in between is an error."""
+    monkeypatch.setattr(type(small()), "_check", lambda *_: None)  # it asks for the largest token
+    three = side_by_side.compare(small().to("meta"), tasks().to("meta"), Recipe(rule=rule))
+    assert {part.device.type for state in three[:3] for part in state} == {"meta"}
+    assert three.icl.scores.shape == (3, 5, 3, 2, 24)
+    with pytest.raises(RuntimeError, match="device"):
+        side_by_side.compare(small().to("meta"), tasks(), Recipe(rule=rule))
