@@ -98,7 +98,9 @@ def test_nothing_is_printed_that_another_machine_would_print_differently(path):
     for cell in code_cells(read(path)):
         for output in cell.outputs:
             text = output.get("text", "") + output.get("data", {}).get("text/plain", "")
-            assert not re.search(r"0x[0-9a-f]{6}|[1-9]\.\d{4}|\b0\.0*[1-9]\d{3}|/tmp/|/home/", text), f"{cell.id}: {text}"
+            assert not re.search(r"0x[0-9a-f]{6}|[1-9]\.\d{4}|\b0\.0*[1-9]\d{3}|/tmp/|/home/", text), (
+                f"{cell.id}: {text}"
+            )
 
 
 def test_the_series_is_numbered_as_the_readme_lists_it():
