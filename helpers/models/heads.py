@@ -7,7 +7,6 @@ from torch import Tensor
 
 from helpers import tasks
 from helpers.models.stacks import SoftmaxLayer
-from helpers.theory import mixing
 
 
 def scores(model: SoftmaxLayer) -> tuple[Tensor, Tensor]:
@@ -61,7 +60,7 @@ def head(a: float, prompt: tasks.Prompt) -> Tensor:
     >>> head(0.0, tasks.Prompt(torch.ones(1, 2, 3), torch.tensor([[[1.0], [3.0]]]), torch.ones(1, 3)))
     tensor([[2.]])
     """
-    return mixing.read_out(a * prompt.x_query[:, None] @ prompt.x.mT, prompt.y)[:, 0]
+    return ((a * prompt.x_query[:, None] @ prompt.x.mT).softmax(dim=-1) @ prompt.y)[:, 0]
 
 
 def pair(a: float, r: float, prompt: tasks.Prompt) -> Tensor:

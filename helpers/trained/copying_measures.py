@@ -66,7 +66,7 @@ def crossing(t, curve: Tensor) -> float:
 def film_of(seed: int, shift: int = 0) -> Tensor:
     """Of each frame of a copying run: attention of x to its label and back, sensitivities to own, next, previous and
     other tokens; (6, frames)."""
-    film, p = copying_runs.load(seed), copying_runs.prompts(B=8, seed=100 + shift)
+    film, p = copying_runs.load(seed), copying_runs.prompts(B=4, seed=100 + shift)
     rows = []
     for k in range(len(film.at)):
         model = film.frame(k)

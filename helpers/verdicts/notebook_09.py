@@ -33,7 +33,7 @@ from helpers.verdicts import over_models_and_prompts as over_both
     EXACT,
     "With the softmax, too, demonstrations add an update to the zero-shot answer.",
     paper="relaxed to linear attention for this, Dai et al. 2023, section 3",
-    instead="they mix: λ Attn(X′) + (1 − λ) Attn(X), with λ = Z′/(Z′ + Z). (Control: λ off by 10 %.)",
+    instead="they mix: λ Attn(X′) + (1 − λ) Attn(X), with λ = Z′/(Z′ + Z) (control: λ off by 10 %).",
 )
 def demonstrations_mix(shift: int = 0):
     m = small_scores.mixture(shift)
@@ -107,7 +107,7 @@ def the_end_of_the_stack():
     "Dropping the softmax is the limit of small scores (cosine with what demonstrations change, in %, at scores "
     "of size 0.01).",
     paper="“relaxed linear attention”, Dai et al. 2023",
-    instead="the limit is a mean and a covariance: v̄ + (1/n) Σ vᵢ(ℓᵢ − ℓ̄). (Control: other demonstrations.)",
+    instead="the limit is a mean and a covariance: v̄ + (1/n) Σ vᵢ(ℓᵢ − ℓ̄) (control: other demonstrations).",
 )
 def dropping_the_softmax(shift: int = 0):
     first, dropped, others = (over_prompts(100 * cosines) for cosines in small_scores.alignment(0.01, shift))

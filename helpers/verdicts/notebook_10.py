@@ -56,7 +56,7 @@ def copy_then_step(shift: int = 0):
     MEASURED,
     "Two trained layers on raw tokens take two gradient steps (squared difference of the answers, in % of their size).",
     paper="one step, von Oswald et al. 2023, fig. 5",
-    instead="one step: the first layer is spent on making pairs. (Control: a step 20 % longer.)",
+    instead="one step: the first layer is spent on making pairs (control: a step 20 % longer).",
 )
 def two_layers_one_step(shift: int = 0):
     rivals = measures.two_steps, measures.one_step, functools.partial(measures.one_step, times=1.2)
