@@ -20,6 +20,7 @@ IN_PLACE = {
     "add", "append", "clear", "discard", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault",
     "sort", "update",
 }  # fmt: skip
+TRAINING, HARMLESS = {"train", "fit"}, {"print", "display"}
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,16 @@ class Cell:
 
     @functools.cached_property
     def may_change(self) -> set[str]:
-        """And what it hands to a function without using the answer, as `train(model)`; except to print it."""
-        calls = [
-            node.value for node in self.tree.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        """And what it hands to a function that trains it, or to one whose answer it does not use (but to print it)."""
+        calls = [node for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
+        unused = [
+            n.value
+            for n in self.tree.body
+            if isinstance(n, ast.Expr) and isinstance(getattr(n.value, "func", 0), ast.Name)
         ]
-        to_whom = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id not in ("print", "display")]
-        return self.changes | {arg.id for call in to_whom for arg in call.args if isinstance(arg, ast.Name)}
+        to_whom = [(ast.unparse(call.func).split(".")[-1], call) for call in calls]
+        changing = [call for name, call in to_whom if name in TRAINING or (call in unused and name not in HARMLESS)]
+        return self.changes | {arg.id for call in changing for arg in call.args if isinstance(arg, ast.Name)}
 
 
 def cells_of(path: Path) -> list[Cell]:

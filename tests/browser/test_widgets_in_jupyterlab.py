@@ -32,7 +32,7 @@ FAILING = WIDGET.replace("return slope,", "assert slope < 0.6, 'too <b>steep</b>
 
 # Only the first key may find the control at its end already. In a drop-down list JupyterLab takes the arrow keys for
 # itself (they go to the next cell), so it is moved by Home and End.
-KEYS = {"slider": ["End", "ArrowLeft"], "checkbox": ["Space"], "select-one": ["End", "Home"]}
+KEYS = {"slider": ["End", "ArrowLeft", "Home"], "checkbox": ["Space"], "select-one": ["End", "Home"]}
 
 
 def check_control(control, before):

@@ -49,7 +49,7 @@ def test_a_slice_is_what_binds_or_changes_the_names_that_are_needed():
         "c = 1",
         "c = b",
         "c.append(1)",
-        "train(c)",
+        "losses = a.train(c, 3)",
         "print(c)",
         "d = c",
         "c = 2",

@@ -8,6 +8,9 @@ from conftest import NOTEBOOKS
 from executed import random_states
 from ipywidgets import Checkbox, Dropdown
 from sample_widget import full_redraw
+from syntax import cells_of, slice_for_widgets
+
+from helpers import widgets
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -50,6 +53,21 @@ def test_any_order_of_moves_leaves_the_right_picture(ran, path):
             control.value = dice.choice(some_values(control))
         assert np.array_equal(explorer.picture.pixels().copy(), full_redraw(explorer.picture))
         explorer.reset()
+
+
+@each_notebook
+def test_the_slice_that_the_browser_runs_has_the_same_widgets(ran, path, monkeypatch):
+    """Just the statements that the widgets need give the pictures and read-outs that the whole notebook gives."""
+    whole, made, make, namespace = ran(path).explorers, [], widgets.Explorer, {}
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setattr(widgets, "Explorer", lambda *args, **kwargs: made.append(make(*args, **kwargs)) or made[-1])
+    for source in slice_for_widgets(cells_of(path)):
+        exec(compile(source, f"a slice of {path.stem}", "exec"), namespace)
+    for explorer in whole:
+        explorer.reset()
+    assert [(each.readout.value, each.image.value) for each in made] == [
+        (each.readout.value, each.image.value) for each in whole
+    ]
 
 
 @each_notebook

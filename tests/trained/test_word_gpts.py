@@ -172,7 +172,7 @@ def test_it_learns_unseen_tasks_from_its_demonstrations(seed):
 def test_its_untrained_twins_do_not(seed, twin):
     for C in (2, 4):
         for k in (0, 32):
-            assert abs(word_gpts.score(twin(seed), unseen(C, B=128).first(k)) - 1 / C) <= 0.05
+            assert abs(word_gpts.score(twin(seed), unseen(C).first(k)) - 1 / C) <= 0.07
 
 
 @pytest.mark.parametrize("seed", word_gpts.SEEDS)
