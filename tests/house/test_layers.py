@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks"},
     "finetuning": {"checks", "models", "theory"},
-    "trained": {"checks", "finetuning", "models", "tasks", "theory", "training"},
+    "trained": {"attention", "checks", "finetuning", "learners", "models", "tasks", "theory", "training"},
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves
