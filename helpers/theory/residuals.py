@@ -67,6 +67,7 @@ def newton(H: Tensor, M: Tensor, rounds: int) -> Tensor:
 
     Each round squares the residual: I - M_k H = (I - M_0 H)^(2^k).
 
+    >>> import torch
     >>> newton(torch.tensor([[2.0]]), torch.tensor([[0.25]]), rounds=2)  # 1 - 2 M: 1/2, 1/4, 1/16
     tensor([[0.4688]])
     """
