@@ -131,7 +131,7 @@ def sine_losses(shift: int = 0) -> dict[str, torch.Tensor]:
             return torch.stack([features.losses(model, seed=900 + shift, B=4000, queries=128) for model in models])
 
     pairs = [sine_runs.load(seed) for seed in sine_runs.SEEDS]
-    blind = [copy.deepcopy(pair["attention"].model) for pair in pairs]
+    blind = [copy.deepcopy(pair["attention"].model).requires_grad_(False) for pair in pairs]
     for model in blind:
         model.A[:-1, -1] = 0  # the score no longer depends on the query's label slot, -W_0 m(x_q)
     learners = {kind: [pair[kind].model for pair in pairs] for kind in sine_runs.KINDS} | {"blind": blind}
