@@ -135,9 +135,13 @@ def first_order(f: Callable[[Weights], tuple], model: WordGPT, weights: Weights)
     own = dict(model.core.named_parameters())
     here = {name: own[name].detach()[-W.shape[1] :].repeat(len(W), 1, 1) for name, W in weights.items()}  # (B, n, d)
     there = {name: W - here[name] for name, W in weights.items()}
-    with sdpa_kernel(SDPBackend.MATH):  # the fused attention knows no forward-mode derivatives
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # the fused attention knows no forward-mode derivatives
         value, change = jvp(f, (here,), (there,))
-    return tuple(a + b for a, b in zip(value, change, strict=True))
+    linear = [a + b for a, b in zip(value, change, strict=True)]
+    if not any(W.requires_grad for W in weights.values()):
+        return tuple(linear)
+    at_start = f({name: here[name] + W - W.detach() for name, W in weights.items()})  # its gradient is J, of the model
+    return tuple(a + b - b.detach() for a, b in zip(linear, at_start, strict=True))
 
 
 def state(model: WordGPT, z: Tensor, weights: Weights | None = None) -> State:
