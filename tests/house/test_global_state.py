@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers import attention, constructions, learners, metrics, probes, tasks, training
-from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning import attribution, effects, side_by_side, similarity, small_gpt, toy_language
 from helpers.models import copying, features, gpt, induction, stacks
 from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population
 from helpers.trained import copying_runs, depth_gpts, filter_gpts, induction_runs, regression_gpts, sine_runs, word_gpts
@@ -129,8 +129,8 @@ CALLS = {
     "other contexts": lambda: [side_by_side.other_context(episode(), control) for control in side_by_side.CONTROLS],
     "in context": lambda: small_gpt.in_context(word_gpts.load(), episode()),
     "fine-tuned": lambda: side_by_side.after_finetuning(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
-    "attributions": lambda: side_by_side.attributions(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
-    "effects": lambda: side_by_side.effects(word_gpts.load(), episode()),
+    "attributions": lambda: attribution.attributions(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
+    "effects": lambda: effects.effects(word_gpts.load(), episode()),
     "bootstrap": lambda: similarity.bootstrap(prompt().x),
     "copying, trained": lambda: [copying_runs.load().losses, list(copying_runs.load().frame(-1).parameters())],
     "depth, trained": lambda: answers(depth_gpts.load(2)),
