@@ -20,7 +20,7 @@ def best_of(M: float, d: int) -> float:
 
     >>> [round(best_of(1, d), 2) for d in (1, 20)]       # two independent vectors: E |w_1 - w|^2 = 2 d
     [2.0, 2.0]
-    >>> round(best_of(10_000, 20), 2)
+    >>> round(best_of(10_000, 20), 1)
     0.5
     """
     if checks.number("M", M) < 1:

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import attention, constructions, learners, verdicts
 from helpers.finetuning import similarity
-from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population
+from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population, residuals
 from helpers.trained import depth_gpts, regression_gpts, sine_runs
 from helpers.verdicts import ARTEFACT, FAILS, HOLDS, RESTATED
 
@@ -92,9 +92,9 @@ FAULTS = {  # notebook, claim, module, what is replaced, by what, the verdict th
     "one round more": (
         "06",
         "newton_squares",
-        learners,
-        "newton_weights",
-        lambda f: lambda x, y, steps: f(x, y, 6),
+        residuals,
+        "newton",
+        lambda f: lambda H, M, rounds: f(H, M, rounds + 1),
         FAILS,
     ),
     "values too large": (
