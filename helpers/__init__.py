@@ -7,6 +7,7 @@
     metrics        numbers that compare two learners
     probes         questions to a learner that is a black box
     plotting       style, palette and the recurring pictures
+    diagrams       schematic pictures, drawn by code and described in words
     widgets        controls -> compute -> draw -> read-out
 
 Under it lie `checks` (clear errors at the door), `picture` (a figure that redraws only what moves), `progress` (bars),

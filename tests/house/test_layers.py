@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HELPERS = Path(__file__).parents[2] / "helpers"
-ROAD = ("tasks", "attention", "constructions", "learners", "metrics", "probes", "plotting", "widgets")
+ROAD = ("tasks", "attention", "constructions", "learners", "metrics", "probes", "plotting", "diagrams", "widgets")
 
 MAY_IMPORT = {
     "checks": set(),
@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "usual": set(),
     "plotting": set(),
     "picture": {"plotting"},
+    "diagrams": {"plotting", "picture"},
     "widgets": {"picture"},
     "tasks": {"checks", "usual"},
     "attention": {"checks"},
@@ -43,8 +44,9 @@ MAY_IMPORT = {
     },
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
-MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves
-MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"picture", "widgets"}
+DRAWN = {"picture", "diagrams", "widgets"}  # the leaves draw nothing that moves, and verdicts nothing at all
+MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - DRAWN - {"plotting"}
+MAY_IMPORT["exercises"] = set(MAY_IMPORT) - DRAWN
 
 
 def imported_helpers(path: Path) -> set[str]:
