@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "constructions": {"checks", "attention", "learners", "tasks", "usual"},
     "metrics": {"learners"},
     "probes": {"checks", "learners", "tasks"},
+    "walkthrough": {"constructions", "metrics", "tasks"},
+    "walkthrough_sheet": {"diagrams", "walkthrough"},
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks", "theory", "usual"},
@@ -44,7 +46,12 @@ MAY_IMPORT = {
     },
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
-DRAWN = {"picture", "diagrams", "widgets"}  # the leaves draw nothing that moves, and verdicts nothing at all
+DRAWN = {
+    "picture",
+    "diagrams",
+    "walkthrough_sheet",
+    "widgets",
+}  # the leaves draw nothing that moves, and verdicts nothing at all
 MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - DRAWN - {"plotting"}
 MAY_IMPORT["exercises"] = set(MAY_IMPORT) - DRAWN
 
