@@ -2,7 +2,7 @@
 
 A diagram is a function `diagram(ax, …) -> ax`. It draws on a sheet whose unit is an inch when the axes are as large as
 `diagram.size`; on larger or smaller axes letters and lines grow or shrink with it. Its docstring says in words what
-there is to see, and `show(diagram)` sends those words along with the picture, for readers who cannot see it.
+there is to see, and `show(diagram)` gives a notebook the picture and, for readers who cannot see it, those words.
 """
 
 from __future__ import annotations
@@ -10,28 +10,13 @@ from __future__ import annotations
 import base64
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from IPython.display import display
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from matplotlib.text import Text
 
 from helpers import picture, plotting
-
-ATTENTION, GD, QUERY = (style["color"] for style in (plotting.ATTENTION, plotting.GD, plotting.QUERY))
-INPUT, LABEL, INK, PALE = "#56B4E9", "#F0C800", "#222222", "#777777"  # x is sky blue, y is yellow
-
-
-# --- a sheet and a pen ----------------------------------------------------------------------------------------
-
-
-def blank(ax: Axes, width: float, height: float) -> Axes:
-    """An empty sheet, width x height, whose upper left corner is (0, 0): y grows downwards, as one writes."""
-    ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
-    ax.axis("off")
-    return ax
+from helpers.pen import ATTENTION, GD, INK, INPUT, LABEL, PALE, QUERY, arrow, blank, cell, page, station, unit, write
 
 
 def on_a_sheet(width: float, height: float) -> Callable:
@@ -49,47 +34,6 @@ def on_a_sheet(width: float, height: float) -> Callable:
     return diagram_of
 
 
-def page(figure: Figure) -> Axes:
-    """Axes as large as the figure, for a diagram alone."""
-    figure.set_layout_engine("none")  # there is nothing to be laid out
-    return figure.add_axes((0, 0, 1, 1))
-
-
-def unit(ax: Axes) -> float:
-    """How many inches one unit of the sheet has: letters and lines are multiplied by it."""
-    frame, (left, right), (bottom, top) = ax.get_window_extent(), ax.get_xlim(), ax.get_ylim()
-    return min(frame.width / abs(right - left), frame.height / abs(top - bottom)) / ax.get_figure().dpi
-
-
-def write(ax: Axes, x: float, y: float, text: str, size: float = 10, **look) -> Text:
-    """Text about (x, y), centred unless `ha` and `va` say otherwise; `size` in points when the unit is an inch."""
-    return ax.text(x, y, text, fontsize=size * unit(ax), **{"ha": "center", "va": "center", "color": INK, **look})
-
-
-def cell(ax: Axes, x: float, y: float, width: float, height: float, color="white", alpha=0.45, **look) -> Rectangle:
-    """A box of a matrix, with (x, y) its upper left corner."""
-    look = {"edgecolor": PALE, "linewidth": 0.8 * unit(ax), **look}
-    box = Rectangle((x, y), width, height, facecolor=(color, alpha), **look)
-    return ax.add_patch(box)
-
-
-def station(ax: Axes, x: float, y: float, width: float, height: float, lines: Sequence[str], color=INK, **look) -> None:
-    """A rounded box with a heading and smaller lines below it."""
-    look = {"facecolor": (color, 0.06), "edgecolor": color, "linewidth": 1.6 * unit(ax), **look}
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.08", **look))
-    heading, *rest = lines
-    step = height / (len(lines) + 0.6)
-    write(ax, x + width / 2, y + 0.8 * step, heading, 10.5, color=color, fontweight="bold")
-    for i, line in enumerate(rest):
-        write(ax, x + width / 2, y + (1.8 + i) * step, line, 9.5)
-
-
-def arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float], color=PALE, style="-|>", **look) -> None:
-    """An arrow from point to point."""
-    look = {"arrowstyle": style, "mutation_scale": 11 * unit(ax), "linewidth": 1.6 * unit(ax), **look}
-    ax.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, color=color, **look))
-
-
 # --- into a notebook ------------------------------------------------------------------------------------------
 
 
@@ -102,16 +46,31 @@ def in_words(diagram: Callable) -> str:
     return inspect.cleandoc(diagram.__doc__).split("\n\n>>>")[0]
 
 
-def show(diagram: Callable, **values) -> None:
-    """The diagram as the output of a cell, sharp on a laptop's screen, with its words where it cannot be seen."""
+@dataclass(repr=False)
+class Shown:
+    """A diagram as Jupyter shows it: sharp on a laptop's screen, and its words where pictures cannot be seen."""
 
-    def stage(figure):
-        diagram(page(figure), **values)
+    png: bytes
+    words: str
+    size: tuple[float, float]
 
-    png = base64.b64encode(picture.Picture(stage, diagram.size).png()).decode()
-    width, height = (round(100 * inches) for inches in diagram.size)
-    bundle = {"image/png": png, "text/plain": f"Diagram. {in_words(diagram)}"}
-    display(bundle, raw=True, metadata={"image/png": {"width": width, "height": height}})
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_png_(self) -> tuple[str, dict]:
+        width, height = (round(100 * inches) for inches in self.size)
+        return base64.b64encode(self.png).decode(), {"width": width, "height": height}
+
+
+def show(diagram: Callable, **values) -> Shown:
+    """A diagram on a sheet of its own. Leave it as the last line of a cell.
+
+    >>> show(two_roads, y_attn=2.25, y_gd=2.25).words[-32:]
+    'Here y_attn = 2.25, y_gd = 2.25.'
+    """
+    drawn = picture.Picture(lambda figure: diagram(page(figure), **values), diagram.size)
+    here = f" Here {', '.join(f'{name} = {value:.3g}' for name, value in values.items())}." if values else ""
+    return Shown(drawn.png(), f"Diagram. {in_words(diagram)}{here}", diagram.size)
 
 
 # --- the diagrams ---------------------------------------------------------------------------------------------
@@ -127,6 +86,7 @@ def the_map(ax: Axes) -> None:
     a double arrow asks whether they are the same (03 one layer, one step; 06 k layers, k steps; 07 the dual form). Both
     predictions end in one box: compare (11 GPTs, 12 verdicts).
 
+    >>> from matplotlib.figure import Figure
     >>> len(the_map(page(Figure())).texts) > 10
     True
     """
@@ -162,6 +122,7 @@ def token_matrix(ax: Axes) -> None:
     identity I in the x block, 0 elsewhere, so keys and queries are inputs. W_V has W_0 and -I in its second row: values
     are the errors W_0 x - y. P is eta/N on the diagonal: it scales what is written to the slots.
 
+    >>> from matplotlib.figure import Figure
     >>> len(token_matrix(page(Figure())).patches) > 10
     True
     """
@@ -201,14 +162,15 @@ def token_matrix(ax: Axes) -> None:
 
 @on_a_sheet(7.2, 2.9)
 def two_roads(ax: Axes, y_attn: float, y_gd: float) -> None:
-    """Two roads from one prompt, with the same number at their ends.
+    """Two roads from one prompt, and a prediction at the end of each.
 
     Both begin on the left, at the prompt. The upper road, orange and dashed, is the attention layer: keys, values and
     a query; scores, key times query; the sum of values times scores; times P; the slot, with a minus. The lower
     road, blue, is gradient descent: errors; errors times inputs; their sum; times -eta/N, which is Delta W; the answer
     of the line W_0 + Delta W at the query. The attention layer multiplies by the query before it sums, gradient
-    descent after. At the end of each road stands its prediction, and between them whether the two are equal.
+    descent after. Between the two predictions stands whether they are equal.
 
+    >>> from matplotlib.figure import Figure
     >>> ax = two_roads(page(Figure()), y_attn=2.25, y_gd=2.25)
     >>> [text.get_text() for text in ax.texts if text.get_text() == "2.25"]
     ['2.25', '2.25']

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from helpers import constructions, metrics, tasks
+from helpers.usual import usual
 
 SOURCES = ("inputs", "labels", "query", "W₀", "η")  # what all numbers are made of
 FIRST_SUM, LAST_STEP = 5, 9  # the step that adds up the first token; the step that ends at the predictions
@@ -54,6 +55,7 @@ def numbers(x: Tensor, y: Tensor, x_query: Tensor, W_0: Tensor, eta: float) -> d
     return matrices | layer | descent | ends | {"delta_seen": delta_seen}
 
 
+@usual()
 def example(x_q: float, y_1: float, eta: float) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
     """Three examples and a query, small enough to be followed by eye: (x, y, x_query, W_0, eta)."""
     x = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-2.0, 1.0]], dtype=torch.float64)
@@ -61,6 +63,7 @@ def example(x_q: float, y_1: float, eta: float) -> tuple[Tensor, Tensor, Tensor,
     return x, y, torch.tensor([[x_q, 1.0]], dtype=torch.float64), torch.tensor([[0.5, 0.0]], dtype=torch.float64), eta
 
 
+@usual()
 def origins(given: tuple) -> dict[str, Tensor]:
     """What each number is made of, found by trying: which of the five `SOURCES` change it when they change.
 

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from helpers import diagrams, walkthrough
-from helpers.diagrams import ATTENTION, GD, INPUT, LABEL, PALE, QUERY
+from helpers import pen, walkthrough
+from helpers.pen import ATTENTION, GD, INPUT, LABEL, PALE, QUERY
 
 SIZE = (7.2, 5.15)
 COLOURS = dict(zip(walkthrough.SOURCES, (INPUT, LABEL, QUERY, "#8C8C8C", "#000000"), strict=True))
@@ -80,21 +80,21 @@ class Cell(NamedTuple):
 
 def stage(figure: Figure) -> SimpleNamespace:
     """Headings and empty cells, and under each cell five strokes: what its number is made of."""
-    ax = diagrams.blank(diagrams.page(figure), *SIZE)
+    ax = pen.blank(pen.page(figure), *SIZE)
     for x, text, color in [(0.1, "attention layer", ATTENTION), (3.4, "gradient descent", GD)]:
         y = 0.17 if color == ATTENTION else 3.02
-        diagrams.write(ax, x, y, text, 10.5, ha="left", color=color, fontweight="bold")
-    diagrams.write(ax, 0.1, 3.02, "the four matrices", 10.5, ha="left", color=ATTENTION, fontweight="bold")
+        pen.write(ax, x, y, text, 10.5, ha="left", color=color, fontweight="bold")
+    pen.write(ax, 0.1, 3.02, "the four matrices", 10.5, ha="left", color=ATTENTION, fontweight="bold")
     for x, y, text in HEADS:
-        diagrams.write(ax, x, y, text, 9.5)
+        pen.write(ax, x, y, text, 9.5)
     for x, y, text in NAMES:
-        diagrams.write(ax, x, y, text, 9.5, ha="right")
-    ax.plot([0.1, 7.1], [HALF, HALF], color=PALE, linewidth=0.6 * diagrams.unit(ax))
+        pen.write(ax, x, y, text, 9.5, ha="right")
+    ax.plot([0.1, 7.1], [HALF, HALF], color=PALE, linewidth=0.6 * pen.unit(ax))
     cells = [cell for grid in GRIDS for cell in _cells(ax, grid)]
     strokes = PolyCollection([stroke for cell in cells for stroke in _strokes(cell.frame)], zorder=2.5)
     ax.add_collection(strokes, autolim=False)
     _legend(ax)
-    return SimpleNamespace(cells=cells, strokes=strokes, unit=diagrams.unit(ax))
+    return SimpleNamespace(cells=cells, strokes=strokes, unit=pen.unit(ax))
 
 
 def _cells(ax: Axes, grid: Grid) -> Iterator[Cell]:
@@ -102,8 +102,8 @@ def _cells(ax: Axes, grid: Grid) -> Iterator[Cell]:
         appears = grid.appears[i] if isinstance(grid.appears, tuple) else grid.appears
         for column in range(grid.columns):
             x, y = grid.x + column * grid.wide, grid.y + i * grid.high
-            frame = diagrams.cell(ax, x, y, grid.wide, grid.high, zorder=2)
-            text = diagrams.write(ax, x + grid.wide / 2, y + 0.105, "", 9.5, zorder=3)
+            frame = pen.cell(ax, x, y, grid.wide, grid.high, zorder=2)
+            text = pen.write(ax, x + grid.wide / 2, y + 0.105, "", 9.5, zorder=3)
             framed, road = (*grid.used, *[appears] * (appears > 0)), GD if x > 3.4 and y > HALF else ATTENTION
             yield Cell(grid.name, row, column, appears, framed, road, frame, text)
 
@@ -116,11 +116,11 @@ def _strokes(frame: Rectangle) -> list[list[tuple[float, float]]]:
 
 
 def _legend(ax: Axes) -> None:
-    diagrams.write(ax, 3.16, 0.17, "made of:", 9.5, ha="right")
+    pen.write(ax, 3.16, 0.17, "made of:", 9.5, ha="right")
     for i, (name, color) in enumerate(COLOURS.items()):
         x = 3.3 + 0.78 * i
-        diagrams.cell(ax, x, 0.145, 0.16, 0.06, color, 1.0, linewidth=0)
-        diagrams.write(ax, x + 0.21, 0.17, name, 9.5, ha="left")
+        pen.cell(ax, x, 0.145, 0.16, 0.06, color, 1.0, linewidth=0)
+        pen.write(ax, x + 0.21, 0.17, name, 9.5, ha="left")
 
 
 def draw(artists: SimpleNamespace, now: SimpleNamespace) -> str:

@@ -7,11 +7,12 @@ import re
 import PIL.Image
 import pytest
 from conftest import NOTEBOOKS
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from overlaps import unreadable
 
-from helpers import diagrams, plotting
+from helpers import diagrams, pen, plotting
 
 DIAGRAMS = [
     (diagrams.the_map, {}),
@@ -25,7 +26,7 @@ each_diagram = pytest.mark.parametrize("diagram, values", DIAGRAMS, ids=lambda g
 def drawn(diagram, scale=1.0, **values):
     with plotting.style():
         figure = Figure(figsize=[scale * side for side in diagram.size], dpi=150)
-        assert diagram(ax := diagrams.page(figure), **values) is ax
+        assert diagram(ax := pen.page(figure), **values) is ax
         return figure
 
 
@@ -53,11 +54,11 @@ def test_a_larger_sheet_is_the_same_picture(diagram, values):
 @pytest.mark.parametrize(
     "spoil, fault",
     [
-        (lambda ax: diagrams.write(ax, 0.72, 1.3, "another title"), "overlaps"),
-        (lambda ax: diagrams.write(ax, 7.0, 0.2, "too far right"), "is cut"),
-        (lambda ax: diagrams.station(ax, 0.1, 2.6, 0.5, 0.4, ["too long a title"]), "leaves its box"),
-        (lambda ax: diagrams.cell(ax, 0.5, 1.2, 0.5, 0.3), "leaves its box"),
-        (lambda ax: diagrams.arrow(ax, (0.1, 1.1), (1.3, 2.2)), "a line runs through"),
+        (lambda ax: pen.write(ax, 0.72, 1.3, "another title"), "overlaps"),
+        (lambda ax: pen.write(ax, 7.0, 0.2, "too far right"), "is cut"),
+        (lambda ax: pen.station(ax, 0.1, 2.6, 0.5, 0.4, ["too long a title"]), "leaves its box"),
+        (lambda ax: pen.cell(ax, 0.5, 1.2, 0.5, 0.3), "leaves its box"),
+        (lambda ax: pen.arrow(ax, (0.1, 1.1), (1.3, 2.2)), "a line runs through"),
         (lambda ax: ax.plot([0, 7], [1.82, 1.82]), "a line runs through"),
     ],
 )
@@ -88,11 +89,8 @@ def test_the_two_roads_say_whether_their_ends_are_equal(gap, word):
     assert word in [text.get_text() for text in ax.texts]
 
 
-def test_a_notebook_gets_the_picture_and_its_words(monkeypatch):
-    sent = []
-    monkeypatch.setattr(diagrams, "display", lambda bundle, raw, metadata: sent.append((bundle, metadata)))
-    diagrams.show(diagrams.two_roads, y_attn=1.0, y_gd=1.0)
-    ((bundle, metadata),) = sent
+def test_a_notebook_gets_the_picture_and_its_words():
+    bundle, metadata = DisplayFormatter().format(diagrams.show(diagrams.two_roads, y_attn=1.0, y_gd=1.0))
     width, height = PIL.Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).size
     page = metadata["image/png"]
     assert (width, height) == (1.5 * page["width"], 1.5 * page["height"])  # sharp on a laptop's screen

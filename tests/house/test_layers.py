@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "usual": set(),
     "plotting": set(),
     "picture": {"plotting"},
-    "diagrams": {"plotting", "picture"},
+    "pen": {"plotting"},
+    "diagrams": {"pen", "picture", "plotting"},
     "widgets": {"picture"},
     "tasks": {"checks", "usual"},
     "attention": {"checks"},
@@ -24,8 +25,8 @@ MAY_IMPORT = {
     "constructions": {"checks", "attention", "learners", "tasks", "usual"},
     "metrics": {"learners"},
     "probes": {"checks", "learners", "tasks"},
-    "walkthrough": {"constructions", "metrics", "tasks"},
-    "walkthrough_sheet": {"diagrams", "walkthrough"},
+    "walkthrough": {"constructions", "metrics", "tasks", "usual"},
+    "walkthrough_sheet": {"pen", "walkthrough"},
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks", "theory", "usual"},
@@ -118,7 +119,7 @@ def test_the_road_needs_no_side_room():
     under = set(ROAD)
     for _ in ROOMS:
         under |= set().union(*(MAY_IMPORT[name] for name in under))
-    assert under == {*ROAD, "checks", "picture", "usual"}
+    assert under == {*ROAD, "checks", "pen", "picture", "usual"}
 
 
 def test_no_file_is_longer_than_a_reader_has_patience():
