@@ -7,11 +7,13 @@
     metrics        numbers that compare two learners
     probes         questions to a learner that is a black box
     plotting       style, palette and the recurring pictures
+    diagrams       schematic pictures, drawn by code and described in words
     widgets        controls -> compute -> draw -> read-out
 
-Under it lie `checks` (clear errors at the door), `picture` (a figure that redraws only what moves), `progress` (bars),
-`training` (the outer loop), `kept` (files), `shell` (commands) and `usual` (torch's defaults). Beside it are rooms,
-each a folder, which the road does not need:
+Under it lie `checks` (clear errors at the door), `picture` (a figure that redraws only what moves), `pen` (for
+diagrams), `progress` (bars), `training` (the outer loop), `kept` (files), `shell` (commands) and `usual` (torch's
+defaults). `walkthrough` goes along it number by number, and `walkthrough_sheet` draws that. Beside it are rooms, each a
+folder, which the road does not need:
 
     theory         what can be known on paper: expected losses, kernels, Bayes, the dual form, mixing by softmax
     models         what can be trained: stacks of layers, learned features, copying and induction models, small GPTs

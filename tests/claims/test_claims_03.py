@@ -270,3 +270,30 @@ def test_the_gauges_items_followed_in_order_show_what_the_text_says(widget):
     assert metrics.max_gap(changed.P @ changed.W_V, 1.8 * layer.P @ layer.W_V) < 1e-12
     assert "the same predictions" in follow(gauge, far=0.0, one_sided=True)
     assert "other predictions" in follow(gauge, far=0.05)
+
+
+def test_the_items_of_follow_the_numbers_show_what_the_text_says(widget):
+    numbers = widget("follow_widget")
+    follow(numbers, x_q=1.0, y_1=2.0, eta=1.2)
+    said = {step: follow(numbers, step=step) for step in range(10)}
+    assert "key times query: 1, 2, −1." in said[4]
+    for step, total in [(5, "−1.5"), (6, "−3.5"), (7, "−4.5")]:
+        assert f"The sum is now {total}." in said[step] and f"at x_q its sum says {total}." in said[step]
+    assert "= −2.3: prediction 2.3. Gradient descent: (1.9, 0.4) at x_q is 2.3." in said[9]
+    follow(numbers, step=7)
+    for x_q, before, after in [(1.0, "−4.5", "−5.5"), (2.0, "−8", "−10")]:
+        assert f"The sum is now {before}." in follow(numbers, x_q=x_q, y_1=2.0)
+        assert f"The sum is now {after}." in follow(numbers, y_1=3.0)
+    assert numbers.compute(7, 1.0, 3.0, 1.2).numbers["v"][0, 2] == -2.5
+    assert numbers.compute(7, 2.0, 3.0, 1.2).numbers["score"][0] == 2
+    follow(numbers, step=9, x_q=0.0, eta=1.2)
+    assert all("prediction 0.4. " in follow(numbers, y_1=y_1) for y_1 in (-3.0, 0.0, 2.0, 3.0))
+    assert numbers.compute(9, 0.0, 3.0, 1.2).numbers["q"][0].tolist() == [0, 1, 0]
+    assert "prediction 0.5. " in follow(numbers, x_q=1.0, y_1=2.0, eta=0.0)
+    left = {eta: numbers.compute(9, 1.0, 2.0, eta).origins["y_attn"].flatten().tolist() for eta in (0.0, 1.2)}
+    assert left == {1.2: [True] * 5, 0.0: [False, False, True, True, True]}  # no inputs, no labels
+
+
+def test_the_two_roads_of_the_picture_are_the_first_item(widget):
+    roads, numbers = widget("on_both_roads"), widget("follow_widget").compute(9, 1.0, 2.0, 1.2).numbers
+    assert all(torch.equal(roads[name], numbers[name]) for name in numbers)

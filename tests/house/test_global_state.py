@@ -8,7 +8,7 @@ import contextlib
 import pytest
 import torch
 
-from helpers import attention, constructions, learners, metrics, probes, tasks, training
+from helpers import attention, constructions, learners, metrics, probes, tasks, training, walkthrough
 from helpers.finetuning import attribution, effects, side_by_side, similarity, small_gpt, toy_language
 from helpers.models import copying, features, gpt, induction, stacks
 from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population
@@ -93,6 +93,7 @@ CALLS = {
     "prompts": lambda: [prompt(inputs=law, noise=0.1) for law in tasks.INPUT_LAWS],
     "tokens": lambda: tasks.tokens(prompt()),
     "a layer by hand": lambda: attention.linear(tasks.tokens(prompt()), constructions.gd_step(1.0, 6, 4)),
+    "a walkthrough": lambda: walkthrough.compute(9, 1.0, 2.0, 1.2).numbers,
     "a causal layer": lambda: attention.causal_softmax(tasks.tokens(prompt()), constructions.gd_step(1.0, 6, 4)),
     "GD++ by hand": lambda: constructions.learner([constructions.gd_pp_step(1.0, 0.01, 6, 4)])(*prompt().shown),
     "copying by hand": lambda: constructions.copying(4, 1, 13, next_token=True),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 HELPERS = Path(__file__).parents[2] / "helpers"
-ROAD = ("tasks", "attention", "constructions", "learners", "metrics", "probes", "plotting", "widgets")
+ROAD = ("tasks", "attention", "constructions", "learners", "metrics", "probes", "plotting", "diagrams", "widgets")
 
 MAY_IMPORT = {
     "checks": set(),
@@ -16,6 +16,8 @@ MAY_IMPORT = {
     "usual": set(),
     "plotting": set(),
     "picture": {"plotting"},
+    "pen": {"plotting"},
+    "diagrams": {"pen", "picture", "plotting"},
     "widgets": {"picture"},
     "tasks": {"checks", "usual"},
     "attention": {"checks"},
@@ -23,6 +25,8 @@ MAY_IMPORT = {
     "constructions": {"checks", "attention", "learners", "tasks", "usual"},
     "metrics": {"learners"},
     "probes": {"checks", "learners", "tasks"},
+    "walkthrough": {"constructions", "metrics", "tasks", "usual"},
+    "walkthrough_sheet": {"pen", "walkthrough"},
     "training": {"checks", "kept", "progress"},
     "theory": {"checks", "attention", "learners", "tasks"},
     "models": {"checks", "attention", "tasks", "theory", "usual"},
@@ -43,8 +47,14 @@ MAY_IMPORT = {
     },
 }
 ROOMS = set(MAY_IMPORT) | {"exercises", "verdicts"}
-MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - {"plotting", "picture", "widgets"}  # the leaves
-MAY_IMPORT["exercises"] = set(MAY_IMPORT) - {"picture", "widgets"}
+DRAWN = {
+    "picture",
+    "diagrams",
+    "walkthrough_sheet",
+    "widgets",
+}  # the leaves draw nothing that moves, and verdicts nothing at all
+MAY_IMPORT["verdicts"] = set(MAY_IMPORT) - DRAWN - {"plotting"}
+MAY_IMPORT["exercises"] = set(MAY_IMPORT) - DRAWN
 
 
 def imported_helpers(path: Path) -> set[str]:
@@ -109,7 +119,7 @@ def test_the_road_needs_no_side_room():
     under = set(ROAD)
     for _ in ROOMS:
         under |= set().union(*(MAY_IMPORT[name] for name in under))
-    assert under == {*ROAD, "checks", "picture", "usual"}
+    assert under == {*ROAD, "checks", "pen", "picture", "usual"}
 
 
 def test_no_file_is_longer_than_a_reader_has_patience():
