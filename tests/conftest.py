@@ -51,7 +51,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place(group(item)))
     for item in items:
         item.add_marker(pytest.mark.xdist_group(group(item)))
-        if group(item) == "browser" or item.path in NOTEBOOKS or "ran" in getattr(item, "fixturenames", ()):
+        claims = item.path.parent.name == "claims"
+        if group(item) == "browser" or claims or item.path in NOTEBOOKS or "ran" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.runs_notebooks)
 
 

@@ -90,14 +90,17 @@ def test_moattn_has_no_weights_of_its_own():
     assert sum(W.numel() for W in model.parameters()) == sum(W.numel() for W in WordGPT(80).parameters())
 
 
-def test_at_the_end_unseen_tasks_are_tried():
+def test_at_the_end_unseen_tasks_are_tried(monkeypatch):
+    """On a quarter of the tasks: the numbers that were written down come from 256."""
+    monkeypatch.setattr(filter_gpts, "TASKS", 64)
     shares = filter_gpts.tried(word_gpts.load(0))
-    assert shares.shape == (2, 256, 3)
+    assert shares.shape == (2, 64, 3)
     for row, C in zip(shares, (2, 4), strict=True):
-        episode = toy_language.few_shot(toy_language.draw(256, C, seed=31), 32, 4, seed=32)
+        episode = toy_language.few_shot(toy_language.draw(64, C, seed=31), 32, 4, seed=32)
         assert row[:, 2].mean().item() == pytest.approx(word_gpts.score(word_gpts.load(0), episode))
         assert row[:, 0].mean() < row[:, 1].mean() < row[:, 2].mean()
-    assert torch.allclose(filter_gpts.load("none", 0)[2], shares, atol=0.02)  # as it was written down
+    written_down = filter_gpts.load("none", 0)[2]
+    assert torch.allclose(written_down.mean(1), shares.mean(1), atol=0.08)  # four standard errors
 
 
 def test_what_there_is_not_is_refused():
