@@ -6,6 +6,7 @@ Each measurement is cached, since figures and claims of notebook 10 share it; `s
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -56,9 +57,18 @@ def attends(frame: int, name: str, shift: int = 0) -> Tensor:
     return torch.tensor(rows)
 
 
-def crossing(t, curve: Tensor) -> float:
-    """The first t past the middle between the plateau (the first quarter of a curve) and the end."""
-    start, end = curve[: len(curve) // 4].mean(), curve[-3:].mean()
+def crossing(t: Sequence[float], curve: Tensor) -> float:
+    """The first t past the middle between the means of a curve over the first and the last quarter of its run.
+
+    Quarters of time, whatever the distances between the moments t: a steady climb is half-way in the middle.
+
+    >>> t = [0, 10, 20, 40, 50, 60, 70, 80]
+    >>> crossing(t, torch.tensor(t) / 80)
+    50
+    """
+    time = torch.as_tensor(t) * 1.0
+    quarter = (time[-1] - time[0]) / 4
+    start, end = curve[time <= time[0] + quarter].mean(), curve[time >= time[-1] - quarter].mean()
     return t[int(((curve - start) / (end - start) > 0.5).float().argmax())]
 
 
