@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from helpers.tasks import Prompt
-from helpers.theory import bayes, closed_forms
+from helpers.theory import bayes, population, whole_layers
 
 
 def listed_errors(prompt: Prompt, W: Tensor, noise: float) -> Tensor:
@@ -24,13 +23,14 @@ def listed_errors(prompt: Prompt, W: Tensor, noise: float) -> Tensor:
 def layer_excess(W: Tensor, N: int, noise: float) -> float:
     """Expected squared error on new tasks of the linear-attention layer that is best for the tasks W (M, d_x).
 
-    All that it can know of them is one matrix, (1/M) sum_m w_m w_m^T (notebook 04); inputs are x ~ N(0, I).
+    All of its weights are free (`whole_layers.best_layer`), new tasks are w ~ N(0, I) and inputs x ~ N(0, I). For
+    M <= d_x the best layer is not unique, and what it does on new tasks is anybody's guess: an error.
 
-    >>> one, many = (layer_excess(bayes.draw_list(M, 8), N=16, noise=0.5) for M in (1, 4096))
-    >>> many < 0.5 * one
+    >>> few, many = (layer_excess(bayes.draw_list(M, 8), N=16, noise=0.5) for M in (16, 4096))
+    >>> many < 0.8 * few
     True
     """
     M, d_x = W.shape
-    eye = torch.eye(d_x, dtype=W.dtype)
-    A = closed_forms.preconditioner(eye, N, noise=noise, prior=W.mT @ W / M)
-    return float(closed_forms.preconditioned_excess(A, eye, N, noise=noise))
+    if M <= d_x:
+        raise ValueError(f"W: expected more tasks than coordinates, got {M} for {d_x}: the best layer is not unique.")
+    return 2 * population.half_loss(whole_layers.best_layer(W, N, noise=noise), N, noise=noise).item()

@@ -9,11 +9,18 @@ import torch
 from conftest import ROOT
 
 from helpers import attention, constructions, learners, metrics, probes, tasks, verdicts
-from helpers.theory import candidates, closed_forms
-from helpers.trained import depth_gpts, regression_gpts
+from helpers.finetuning import scale
+from helpers.theory import candidates, closed_forms, selection
+from helpers.trained import depth_gpts, regression_gpts, word_gpts
 from helpers.verdicts import black_boxes as boxes
 
 EXACT = 1e-12
+CHOOSERS = {
+    "little": selection.ridge(selection.NOISES[0]),
+    "much": selection.ridge(selection.NOISES[1]),
+    "validate": selection.validate,
+    "compromise": selection.compromise,
+}
 
 
 @pytest.fixture(scope="module")
@@ -171,17 +178,49 @@ def test_what_the_text_says_of_its_claims():
     }
     assert {name: found[name].verdict for name in said} == said
     every = verdicts.load_table()
-    (cosine,) = [line for line in every if line.name == "the_cosine_shows_it"]  # named in a folded answer
-    assert (cosine.notebook, cosine.verdict) == ("05", verdicts.ARTEFACT)
     fallen = {line.notebook for line in every if line.verdict not in (verdicts.HOLDS, verdicts.UNCHECKED)}
     assert len(fallen) >= len(verdicts.notebooks()) - 2  # "nearly all of them"
     measured = [line.verdict for line in every if line.verdict != verdicts.UNCHECKED]
-    as_stated, other_form = measured.count(verdicts.HOLDS), measured.count(verdicts.RESTATED)
-    assert as_stated + other_form > len(measured) / 2 and other_form > len(measured) / 6  # "mostly", "often"
+    others = len(measured) - measured.count(verdicts.HOLDS)
+    assert measured.count(verdicts.RESTATED) > others / 2  # "most of the others hold in another form only"
     grown = verdicts.over_models_and_prompts(boxes.errors_at(3.0), boxes.errors_at(1.0))
     assert grown.low > 10  # "more than tenfold"
     steep = [probes.relative_error(candidates.one_step, boxes.small_prompts(), c) for c in (2.0, 4.0)]
     assert 14 < steep[1] / steep[0] < 30  # "like c⁴": 16 times, and more while the lower powers count against it
+
+
+def test_the_title_of_the_first_picture_counts_the_rows(notebook):
+    held, measured = 2 * [verdicts.load_table()[0]._replace(verdict=verdicts.HOLDS)], verdicts.load_table()
+    fell, quoted = (measured[0]._replace(verdict=each) for each in (verdicts.FAILS, verdicts.UNCHECKED))
+    notebook.namespace["draw_verdicts"]([*held, fell, quoted])
+    assert plt.gcf().axes[1].get_title() == "2 of the 3 that we measured hold as stated"
+    plt.close()
+
+
+def test_the_artefacts_that_a_folded_answer_names_are_artefacts(notebook):
+    (answer,) = [each.source for each in nbformat.read(notebook.path, as_version=4).cells if each.id == "notice-prose"]
+    named = {"05": "the_cosine_shows_it", "12": "beating_both_shows_selection"}
+    assert re.findall(r"One is in (\d\d)", answer) == list(named)
+    for book, name in named.items():
+        assert name in [claim.name for claim in verdicts.claims_of(book)]
+        (line,) = [line for line in verdicts.load_table() if (line.notebook, line.name) == (book, name)]
+        assert line.verdict == verdicts.ARTEFACT
+
+
+def test_what_can_be_run_here_is_small_and_the_records_are_not():
+    weights = [sum(W.numel() for W in model.parameters()) for model in (regression_gpts.load(), word_gpts.load())]
+    weights += [sum(W.numel() for W in depth_gpts.load(n).parameters()) for n in depth_gpts.DEPTHS]
+    assert 150_000 < max(weights) <= 160_000
+    assert round(max(record["weights"] for record in scale.load()) / 1e6) == 151
+
+
+def test_the_compromise_beats_both_fixed_penalties_as_validation_does():
+    errors = {name: selection.errors(learner, seed=7) for name, learner in CHOOSERS.items()}
+    fixed = min((errors[name] for name in ("little", "much")), key=torch.mean)
+    gain = {name: boxes.part(fixed - errors[name], fixed) for name in ("validate", "compromise")}
+    assert all(each.low > 0 for each in gain.values())
+    apart = boxes.part(errors["validate"] - errors["compromise"], fixed)
+    assert apart.low < 0 < apart.high
 
 
 def test_the_broken_step_was_put_back(notebook):
@@ -222,8 +261,9 @@ def test_what_was_said_of_the_list_of_tasks(notebook):
     found = [at(power=0).listed[0], opened.listed[12], opened.layer[12], ideal, opened.ridge]
     found += [long.listed[6], opened.listed[6], long.layer[6], noisy.listed[6]]
     assert [round(each, 3) for each in found[1:]] == said[1:] and round(found[0], 2) == said[0]
-    assert opened.m == 6 and all(opened.listed[m] > opened.layer[m] for m in range(12))
-    assert opened.listed[12] < opened.layer[12]
+    assert opened.m == 6 and all(opened.listed[m] > opened.layer[m] for m in range(4, 12))
+    assert opened.listed[12] < opened.layer[12] and min(opened.layer) == 4  # M = 16, the first above d = 8
+    assert opened.layer[6] > 1.02 * ideal > opened.layer[7] / 1.01  # "close to its best from some 128 tasks on"
 
 
 def test_what_was_said_of_the_boxes(notebook):
