@@ -74,7 +74,8 @@ class Steps(NamedTuple):
 def steps(lam: Tensor, K: int, *, noise: float = 0.0, h: Tensor | None = None) -> Steps:
     """The best K steps of gradient descent on average over eigenvalues lam (B, d_x) of S; see `excess` for noise.
 
-    The untied ones are searched from a spread of steps: equal ones are a saddle, where a search would stay.
+    The untied ones are searched from a spread of steps: on exact labels, with K >= 2 and more than one eigenvalue,
+    equal ones are a saddle, where a search would stay. (With one eigenvalue, or much noise, equal ones can be best.)
 
     >>> found = steps(torch.tensor([[1.0, 3.0]]).double(), K=2)
     >>> [round(1 / eta, 3) for eta in found.untied], round(found.excess_untied, 6)       # roots at the eigenvalues

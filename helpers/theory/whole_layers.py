@@ -33,6 +33,20 @@ def gaussian_tasks(mu: Tensor) -> tuple[Tensor, Tensor]:
     return nodes[pick] + mu, (weights / weights.sum())[pick].prod(1)
 
 
+def skewed_tasks(d_x: int) -> tuple[Tensor, Tensor]:
+    """Tasks of mean 0 and covariance I of which w and -w are not equally likely: nodes (2 * 3^(d_x-1), d_x), weights.
+
+    The first coordinate is 4 with probability 1/17, else -1/4; the others are N(0, 1), by `gaussian_tasks`.
+
+    >>> W, weights = skewed_tasks(2)
+    >>> [round((weights @ W[:, 0] ** k).item(), 9) for k in (1, 2, 3)]
+    [0.0, 1.0, 3.75]
+    """
+    rest, weights = gaussian_tasks(torch.zeros(checks.count("d_x", d_x, least=2) - 1, dtype=torch.float64))
+    first = torch.tensor([4.0, -0.25], dtype=torch.float64).repeat_interleave(len(rest))
+    return torch.cat([first[:, None], rest.repeat(2, 1)], dim=1), torch.cat([weights / 17, weights * 16 / 17])
+
+
 def excess(layer: Layer, W: Tensor, N: int, *, noise: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Expected squared error of a layer with one head on tasks W (M, d_x), exactly; a scalar with gradient.
 

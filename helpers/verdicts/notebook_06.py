@@ -59,7 +59,11 @@ def a_run_is_a_polynomial():
     return identity(*(metrics.max_gap(left, p.W @ (V * each[:, None]) @ V.mT) for each in polynomials))
 
 
-@claim(PROVED, "Equal steps are never the best: they are a saddle (least curvature of the excess, three steps).")
+@claim(
+    PROVED,
+    "On exact labels two or more equal steps are never the best, unless all eigenvalues are alike: they are a saddle "
+    "(least curvature of the excess, three steps).",
+)
 def equal_steps_are_a_saddle(shift=0):
     def least_curvature(etas, seed):
         hessian = torch.func.hessian(lambda etas: excess(etas, spectrum(seed)).mean())
@@ -199,7 +203,9 @@ def noise_turns_depth_around(shift=0):
     return Evidence(Bounds(more, at_least=0.5), Bounds(fewer, at_least=0.5), control)
 
 
-@claim(MEASURED, "Five layers trained with the noise come near ridge, the best there is (ratio of the half-losses).")
+@claim(
+    MEASURED, "Five layers trained with the noise come near ridge, the best in the mean (ratio of mean half-losses)."
+)
 def training_knows_the_noise(shift=0):
     ridge, by_hand = deep_stacks.rivals(0.1, shift)["ridge"], deep_stacks.by_depth(0.1, shift)["by hand"][4:]
     more = [(each - ridge) / ridge.mean() for each in (deep_stacks.rivals(0.1, shift)["trained"], by_hand)]  # paired

@@ -5,6 +5,8 @@ from conftest import ROOT
 from scenarios import folded, said
 
 from helpers import verdicts
+from helpers.theory import closed_forms
+from helpers.verdicts import notebook_04 as claims
 
 PATH = ROOT / "notebooks" / "04_the_best_single_step.ipynb"
 
@@ -61,6 +63,15 @@ def test_another_setting_says_something_else(ran):
     """The twin: what item 3 of the first widget says if the inputs are left where item 2 had put them."""
     widget = ran(PATH).namespace["parabola_widget"]
     assert "η = 1 leaves 4.1." not in said(widget, parabola(10, 40, 0.0, "rademacher")[1])
+
+
+def test_the_floor_of_the_text_is_that_of_the_limit_and_the_number_with_it_that_of_1000_examples():
+    eta = closed_forms.best_step(20, 5)
+    assert f"{5 * (1 - eta) ** 2:.2f}" == "0.27" and f"{closed_forms.gd_excess(eta, 1000, 5):.2f}" == "0.28"
+    claim = claims.more_context_meets_a_floor
+    assert "0.28 with 1,000" in claim.instead and "in the limit d (1 − η)², 0.27" in claim.instead
+    ours = claim.measure().restated.ours
+    assert ours.low < closed_forms.gd_excess(eta, 1000, 5) < ours.high
 
 
 VERDICTS = {

@@ -1,10 +1,12 @@
 """What the reader of notebook 05 should have seen is what the widgets say, and what the text says."""
 
+import numpy as np
 import pytest
 from conftest import ROOT
 from scenarios import folded, said
 
 from helpers import verdicts
+from helpers.verdicts import notebook_05 as claims
 
 PATH = ROOT / "notebooks" / "05_training_finds_it.ipynb"
 
@@ -51,6 +53,24 @@ def test_the_read_out_and_the_text_say_the_same(ran, scenario):
     (name, values), read_out, text = SCENARIOS[scenario]
     assert read_out in said(ran(PATH).namespace[name], values)
     assert text in folded(PATH)
+
+
+def test_the_extra_wait_falls_faster_than_in_proportion():
+    """In units of step/batch, over 18 runs: what is late in proportion would be level."""
+    unit = {}
+    for lr, batch in [(1e-3, 16), (3e-3, 16), (3e-3, 8)]:
+        waits = np.concatenate([claims.wait_with_noise(lr, batch, shift) for shift in range(3)])
+        unit[lr, batch] = (waits - 1) / (lr / batch)
+    short, long, longer = unit.values()
+    assert long.mean() - short.mean() > 3 * np.hypot(short.std(), long.std()) / 18**0.5
+    assert longer.mean() > long.mean() > 1.2 * short.mean()
+    assert 0 < claims.wait_with_noise(3e-4, 16).mean() - 1 < 0.03 < claims.wait_with_noise(3e-3, 16).mean() - 1
+
+
+def test_merged_weights_pause_for_sizes_that_lie_far_apart_and_not_for_those_of_the_picture():
+    assert [claims.race(lam=lam).plateaus() for lam in (claims.LAM, *claims.WIDE)] == [0, 1, 1]
+    large, small = claims.race(lam=(3.0, 0.3)).learned.T
+    assert small[np.argmax(large > 0.99)] < 0.01 and small[-1] > 0.9  # hardly moved when the large one is done
 
 
 VERDICTS = {

@@ -47,7 +47,7 @@ def test_untied_steps_beat_equal_ones(K, equal_told, untied_told, tolerance):
 
 @pytest.mark.parametrize("K", [2, 3, 6])
 @pytest.mark.parametrize("inputs", list(tasks.INPUT_LAWS))
-def test_equal_steps_are_a_saddle_for_every_law_of_inputs(K, inputs):
+def test_equal_steps_are_a_saddle_for_every_law_of_inputs_in_four_dimensions(K, inputs):
     lam = best_steps.eigenvalues(N=12, d_x=4, inputs=inputs, B=500)
     lam = lam / lam.mean()
     eta, _ = minimum(lambda eta: excess(eta.expand(K), lam), [0.5])
@@ -59,6 +59,33 @@ def test_equal_steps_are_a_saddle_for_every_law_of_inputs(K, inputs):
     assert not torch.isclose(curvatures[0], formula / 2, rtol=0.1)
     untied, _ = minimum(lambda etas: excess(etas, lam), equal * torch.linspace(0.7, 1.5, K))
     assert torch.linalg.eigvalsh(torch.func.hessian(excess)(untied, lam))[0] > 0  # the twin: these are a minimum
+
+
+def least_curvature(lam, K, noise=0.0, h=None):
+    """At the best equal steps."""
+
+    def loss(etas):
+        return best_steps.excess(residuals.gd(lam, etas), noise, h).mean()
+
+    found = best_steps.steps(lam, K, noise=noise, h=h)
+    equal = torch.full((K,), found.equal, dtype=torch.float64)
+    return found, torch.linalg.eigvalsh(torch.func.hessian(loss)(equal))[0].item()
+
+
+def test_equal_steps_are_the_best_where_all_eigenvalues_are_alike():
+    lam = best_steps.eigenvalues(N=12, d_x=1, inputs="rademacher", B=50) / 12
+    found, curvature = least_curvature(lam, 3)
+    assert found.equal == pytest.approx(1, abs=1e-2) and found.excess_equal < 1e-9 and curvature > -1e-9
+    assert least_curvature(best_steps.eigenvalues(N=12, d_x=1, B=50) / 12, 3)[1] < -1e-3  # the twin: Gaussian inputs
+
+
+@pytest.mark.parametrize("noise, saddle", [(0.0, True), (2.0, True), (4.0, False)])
+def test_under_much_noise_equal_steps_are_the_best(noise, saddle):
+    h = best_steps.eigenvalues(20, B=3000)
+    found, curvature = least_curvature(h / 20, 3, noise, h)
+    assert (curvature < -1) if saddle else (curvature > 0)
+    assert (found.excess_untied < found.excess_equal - 1e-3) == saddle
+    assert saddle or found.excess_untied == pytest.approx(found.excess_equal, rel=1e-6)
 
 
 def test_the_scalars_that_ahn_et_al_trained_are_three_untied_steps():

@@ -82,6 +82,9 @@ def test_the_step_grows_by_the_logistic_law(scale, N, d_x, noise):
 def test_half_time_where_there_is_none():
     assert flow.half_time(1.0, 10, 10) == 0.0 == flow.follow([1.0], 10, (1.0, np.eye(1)), until=1.0).half_time()
     assert flow.follow([1.0], 10, flow.balanced(0.001, 1), until=1.0).half_time() == np.inf
+    sampling = {"lr": 0.01, "batch": 8, "runs": 2, "rng": np.random.default_rng(0)}
+    assert flow.sampled_half_times(1.0, 10, 4, **sampling).tolist() == [0.0, 0.0]  # it starts beyond
+    assert (flow.sampled_half_times(0.7, 10, 4, **sampling) > 0).all() and flow.half_time(0.7, 10, 4) > 0
 
 
 def test_the_end_of_a_balanced_start_is_known():
@@ -95,7 +98,13 @@ def test_the_end_of_a_balanced_start_is_known():
     assert c2 != pytest.approx(np.sum(Gamma**-2.0), rel=0.02)  # twin: another exponent
 
 
-def test_merged_weights_drop_once_and_separate_ones_stop_at_saddles():
+@pytest.mark.parametrize("lam, pauses", [((3.0, 1.5, 1.0, 0.5, 0.1), 0), ((3.0, 0.3), 1), ((4.0, 0.5), 1)])
+def test_merged_weights_pause_where_two_sizes_lie_far_apart(lam, pauses):
+    for dt in (0.02, 0.01):
+        assert flow.follow(lam, 20, flow.balanced(0.01, len(lam)), until=80.0, dt=dt).plateaus() == pauses
+
+
+def test_merged_weights_drop_in_one_go_and_separate_ones_stop_at_saddles():
     """The heights at which separate weights stand still are those of m directions learned, in order of size."""
     lam, N, g = np.array([4.0, 1.5, 0.6]), 20, np.random.default_rng(0)
     W_K, W_Q = 1e-3 * g.standard_normal((2, 3, 3))
