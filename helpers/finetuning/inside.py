@@ -163,17 +163,17 @@ def after_shared(model: WordGPT, shared: Tensor, own: Tensor) -> State:
     >>> after_shared(model, torch.zeros(3, 5, dtype=torch.long), torch.zeros(3, 2, 4, dtype=torch.long)).scores.shape
     torch.Size([3, 2, 2, 2, 9])
     """
-    n, (_, Q, length) = shared.shape[1], own.shape
+    n, (_, Q, length), on = shared.shape[1], own.shape, {"device": shared.device}
     tokens = torch.cat([shared, own.flatten(1)], dim=1)  # (B, T), T = n + Q T'
-    place = torch.cat([torch.arange(n), n + torch.arange(length).repeat(Q)]).to(tokens.device)  # (T,) in its row
-    row = torch.cat([torch.full((n,), -1), torch.arange(Q).repeat_interleave(length)]).to(tokens.device)
+    place = torch.cat([torch.arange(n, **on), n + torch.arange(length, **on).repeat(Q)])  # (T,) in its row
+    row = torch.cat([torch.full((n,), -1, **on), torch.arange(Q, **on).repeat_interleave(length)])
     back = place[:, None] - place  # (T, T): how far a token looks back
     hidden = (back < 0) | ((row != -1) & (row != row[:, None]))
     mask = (-model.core.slopes[:, None, None] * back).masked_fill(hidden, -torch.inf)  # (H, T, T)
     found = run(model, model.embed(tokens), mask=mask)
-    last = n + length * torch.arange(1, Q + 1, device=tokens.device) - 1  # (Q,)
-    mine = torch.arange(n, tokens.shape[1], device=tokens.device).view(Q, length)
-    seen = torch.cat([torch.arange(n, device=tokens.device).expand(Q, n), mine], dim=1)  # (Q, n + T'): what each reads
+    last = n + length * torch.arange(1, Q + 1, **on) - 1  # (Q,)
+    mine = torch.arange(n, tokens.shape[1], **on).view(Q, length)
+    seen = torch.cat([torch.arange(n, **on).expand(Q, n), mine], dim=1)  # (Q, n + T'): what each reads
     q, k = found.qkv[:, :, last, 0], found.qkv[..., 1, :, :][:, :, seen]  # (L, B, Q, H, d_k), (L, B, Q, n + T', H, d_k)
     scores = torch.einsum("lbqhd,lbqthd->lbqht", q, k) / q.shape[-1] ** 0.5
     parts = (found.inputs[:, :, last], q, found.updates[:, :, last], scores)  # each (L, B, Q, …)

@@ -9,10 +9,21 @@ import pytest
 import torch
 
 from helpers import attention, constructions, learners, metrics, probes, tasks, training
-from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
+from helpers.finetuning import attribution, effects, side_by_side, similarity, small_gpt, toy_language
 from helpers.models import copying, features, gpt, induction, stacks
 from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population
-from helpers.trained import copying_runs, depth_gpts, filter_gpts, induction_runs, regression_gpts, sine_runs, word_gpts
+from helpers.trained import (
+    copying_runs,
+    deep_stacks,
+    depth_gpts,
+    filter_gpts,
+    induction_runs,
+    regression_gpts,
+    sine_runs,
+    softmax_runs,
+    textbook_runs,
+    word_gpts,
+)
 
 
 def float64_by_default():
@@ -129,13 +140,16 @@ CALLS = {
     "other contexts": lambda: [side_by_side.other_context(episode(), control) for control in side_by_side.CONTROLS],
     "in context": lambda: small_gpt.in_context(word_gpts.load(), episode()),
     "fine-tuned": lambda: side_by_side.after_finetuning(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
-    "attributions": lambda: side_by_side.attributions(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
-    "effects": lambda: side_by_side.effects(word_gpts.load(), episode()),
+    "attributions": lambda: attribution.attributions(word_gpts.load(), episode(), small_gpt.Recipe(0.1)),
+    "effects": lambda: effects.effects(word_gpts.load(), episode()),
     "bootstrap": lambda: similarity.bootstrap(prompt().x),
     "copying, trained": lambda: [copying_runs.load().losses, list(copying_runs.load().frame(-1).parameters())],
     "depth, trained": lambda: answers(depth_gpts.load(2)),
     "filters, trained": lambda: filter_gpts.load("mean of 4"),
     "induction, trained": lambda: list(induction_runs.load()[2].frame(3).parameters()),
+    "deep stacks, trained": lambda: answers(deep_stacks.load()[0], d_x=10),
+    "softmax, trained": lambda: answers(softmax_runs.ends("layer norm")[0], d_x=10),
+    "textbook, trained": lambda: list(textbook_runs.load().parameters()),
     "regression, trained": lambda: answers(regression_gpts.load()),
     "sines, trained": lambda: answers(sine_runs.load()["attention"].model, d_x=1),
     "words, trained": lambda: word_gpts.hits(word_gpts.load(), episode()),
@@ -144,6 +158,9 @@ CALLS = {
     "filters train": lambda: trains(filter_gpts, "4 taps, learned"),
     "induction trains": lambda: trains(induction_runs, 1),
     "regression trains": lambda: trains(regression_gpts),
+    "deep stacks train": lambda: trains(deep_stacks),
+    "softmax trains": lambda: trains(softmax_runs, "layer norm"),
+    "a textbook trains": lambda: trains(textbook_runs),
     "sines train": lambda: trains(sine_runs, "attention"),
     "a loop": fits,
 }
