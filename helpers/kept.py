@@ -56,17 +56,21 @@ def write(file: str | Path, content: Any, *, door: str = "file") -> None:
     """Written beside the file and moved over it, so that there is always a whole one; `door` names it in errors."""
     file = Path(file)
     content = plain(file.name, content)
-    _moved_over(_written_beside(file, lambda out: torch.save(content, out), door), file)
+    _moved_over(_written_beside(file, lambda out: torch.save(content, out), door), file, door)
 
 
 def write_text(file: str | Path, text: str, *, door: str = "file") -> None:
     """The same of a text, in UTF-8."""
     file = Path(file)
-    _moved_over(_written_beside(file, lambda out: out.write(text.encode()), door), file)
+    _moved_over(_written_beside(file, lambda out: out.write(text.encode()), door), file, door)
 
 
-def _moved_over(beside: Path, file: Path) -> None:
-    os.replace(beside, file)
+def _moved_over(beside: Path, file: Path, door: str) -> None:
+    try:
+        os.replace(beside, file)
+    except OSError as error:  # a folder is there, or, on Windows, somebody has it open
+        beside.unlink()
+        raise OSError(f"{door}: {file} cannot be written: {first_line(error)}.") from error
     for old in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
         if _left_behind(old):
             old.unlink(missing_ok=True)
@@ -131,7 +135,7 @@ def read_json(file: str | Path, remedy: str, *, lines: bool = False, door: str =
     try:
         text = file.read_text(encoding="utf-8")
         return [json.loads(line) for line in text.split("\n") if line] if lines else json.loads(text)
-    except ValueError as error:  # of the encoding, too
+    except (ValueError, RecursionError) as error:  # of the encoding, or of brackets without end, too
         raise _not_all_there(file, remedy, door) from error
 
 
