@@ -2,9 +2,10 @@
 
 A live widget shows "model not found" when a notebook is opened again with a fresh kernel, and GitHub cannot
 show it at all. Our widgets send a still picture along with the live one; saving keeps the picture only.
-Pictures are kept with 256 colours: a third of the size. Metadata that changes with the machine (Python's version,
-times, widget state) is left out, so that a second refresh on the same machine changes nothing, except the picture
-in 02 that shows the clock. On another machine, pictures of gaps near round-off may change, too.
+Pictures are kept with 256 colours: a third of the size. For `nbconvert --to slides`, a heading begins a slide, the
+other cells follow below it, and what is folded and shows nothing is left out. Metadata that changes with the machine
+(Python's version, times, widget state) is left out, so that a second refresh on the same machine changes nothing,
+except the picture in 02 that shows the clock. On another machine, pictures of gaps near round-off may change, too.
 """
 
 import base64
@@ -25,6 +26,12 @@ LANGUAGE = {  # what nbconvert needs to write a .py, and nothing that changes wi
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
+def slide_type(cell):
+    if cell.cell_type == "markdown":
+        return "slide" if cell.source.startswith("#") else "subslide"
+    return "skip" if cell.metadata.get("jupyter", {}).get("source_hidden") and not cell.outputs else "subslide"
+
+
 class KeepThePicture(Preprocessor):
     enabled = True
 
@@ -34,6 +41,7 @@ class KeepThePicture(Preprocessor):
             "language_info": LANGUAGE,
         }
         for cell in nb.cells:
+            cell.metadata["slideshow"] = {"slide_type": slide_type(cell)}
             for output in cell.get("outputs", []):
                 output.get("data", {}).pop(WIDGET, None)
             if "readme-picture" in cell.metadata.get("tags", []):

@@ -1,18 +1,19 @@
 """Files that are kept: plain values, written whole or not at all, and one reader that says in words what is wrong.
 
 A file holds what `torch.save` makes of numbers, text, tensors, and lists, tuples and dicts of these; reading it runs no
-code that it may bring along.
+code that it may bring along. Tables that people read, too, are JSON.
 """
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import time
 import zipfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -54,8 +55,22 @@ def plain(name: str, value: Any) -> Any:
 def write(file: str | Path, content: Any, *, door: str = "file") -> None:
     """Written beside the file and moved over it, so that there is always a whole one; `door` names it in errors."""
     file = Path(file)
-    beside = _written_beside(file, plain(file.name, content), door)
-    os.replace(beside, file)
+    content = plain(file.name, content)
+    _moved_over(_written_beside(file, lambda out: torch.save(content, out), door), file, door)
+
+
+def write_text(file: str | Path, text: str, *, door: str = "file") -> None:
+    """The same of a text, in UTF-8."""
+    file = Path(file)
+    _moved_over(_written_beside(file, lambda out: out.write(text.encode()), door), file, door)
+
+
+def _moved_over(beside: Path, file: Path, door: str) -> None:
+    try:
+        os.replace(beside, file)
+    except OSError as error:  # a folder is there, or, on Windows, somebody has it open
+        beside.unlink()
+        raise OSError(f"{door}: {file} cannot be written: {first_line(error)}.") from error
     for old in file.parent.glob(f"{glob.escape(file.name)}.*.part"):
         if _left_behind(old):
             old.unlink(missing_ok=True)
@@ -74,11 +89,11 @@ def _left_behind(beside: Path) -> bool:
     return False
 
 
-def _written_beside(file: Path, content: Any, door: str) -> Path:
+def _written_beside(file: Path, save: Callable[[BinaryIO], Any], door: str) -> Path:
     beside = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as out:
-            torch.save(content, out)
+            save(out)
             out.flush()
             os.fsync(out.fileno())
     except BaseException as error:
@@ -102,6 +117,30 @@ def read(file: str | Path, remedy: str, *, holds: Collection = (), door: str = "
     `holds` are names that must be among its own.
     """
     file = Path(file)
+    if _begins(file, remedy, door).startswith(b"PK") and _cut(file):
+        raise _not_all_there(file, remedy, door)
+    try:
+        content = torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever a file of another kind makes torch stumble over; pickled code is not run
+        raise ValueError(f"{door}: {file} holds something else, not plain values: {remedy}") from error
+    if holds and not (isinstance(content, dict) and set(holds) <= set(content)):
+        raise ValueError(f"{door}: {file} holds something else, not {', '.join(map(str, holds))}: {remedy}")
+    return content
+
+
+def read_json(file: str | Path, remedy: str, *, lines: bool = False, door: str = "file") -> Any:
+    """What a file of JSON says; with `lines`, a list of what each of its lines says. Its errors are those of `read`."""
+    file = Path(file)
+    _begins(file, remedy, door)
+    try:
+        text = file.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text.split("\n") if line] if lines else json.loads(text)
+    except (ValueError, RecursionError) as error:  # of the encoding, or of brackets without end, too
+        raise _not_all_there(file, remedy, door) from error
+
+
+def _begins(file: Path, remedy: str, door: str) -> bytes:
+    """The first bytes of a file that is there."""
     if not os.path.exists(file):
         raise FileNotFoundError(f"{door}: there is no {file}: {remedy}")
     if file.is_dir():
@@ -110,15 +149,14 @@ def read(file: str | Path, remedy: str, *, holds: Collection = (), door: str = "
         begins = there.read(len(POINTER))
     if begins == POINTER:
         raise ValueError(f"{door}: {file} is only a pointer of Git LFS: `git lfs pull` fetches the file. Or {remedy}")
-    if not begins or begins.startswith(b"PK") and _cut(file):
-        raise ValueError(f"{door}: {file} is not all there ({file.stat().st_size} bytes, cut off or damaged): {remedy}")
-    try:
-        content = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # whatever a file of another kind makes torch stumble over; pickled code is not run
-        raise ValueError(f"{door}: {file} holds something else, not plain values: {remedy}") from error
-    if holds and not (isinstance(content, dict) and set(holds) <= set(content)):
-        raise ValueError(f"{door}: {file} holds something else, not {', '.join(map(str, holds))}: {remedy}")
-    return content
+    if not begins:
+        raise _not_all_there(file, remedy, door)
+    return begins
+
+
+def _not_all_there(file: Path, remedy: str, door: str) -> ValueError:
+    size = file.stat().st_size
+    return ValueError(f"{door}: {file} is not all there ({size} bytes, cut off or damaged): {remedy}")
 
 
 def _cut(file: Path) -> bool:
@@ -178,7 +216,8 @@ class Kept:
 
     def tried(self, **now: Any) -> None:
         """Before the work starts: can this be written here, and read back? The file itself is left as it is."""
-        beside = _written_beside(self.file, self._content(now), "keep")
+        content = self._content(now)
+        beside = _written_beside(self.file, lambda out: torch.save(content, out), "keep")
         try:
             read(beside, "that is a mistake of `helpers.kept`.", door="keep")
         finally:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import torch
 
 WRONG = (ImportError, OSError, ValueError, TypeError, FloatingPointError)  # with a message for whoever called
 
@@ -58,3 +64,25 @@ def script(main: Callable[[str], None], folder: str) -> None:
         parser = Parser(prog=name, description=(module.__doc__ or "").splitlines()[0])
         parser.add_argument("folder", nargs="?", default=folder, help="where the files are written (here: %(default)s)")
         main(parser.parse_args().folder)
+
+
+@contextlib.contextmanager
+def workers(n: int) -> Iterator[Executor]:
+    """n processes of one thread each, which end when this one is stopped."""
+    others = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(n, mp_context=multiprocessing.get_context("spawn"), initializer=_at_work)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise ChildProcessError("a process at work was ended, as for want of memory: take fewer.") from error
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - set(others):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _at_work() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command itself
+    torch.set_num_threads(1)

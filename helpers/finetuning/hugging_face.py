@@ -51,20 +51,26 @@ class TrainingTrace(NamedTuple):
 def load(name: str | Path, *, download: bool = False):
     """The model, frozen, in float32, and its tokenizer; `name` is a folder, or a model's name on the Hub.
 
-    Without `download` only what is on this machine is looked at. Code that comes with a model is never run.
+    Without `download` only what is on this machine is looked at. Code that comes with a model is never run. A model
+    that lacks some of its weights is refused: they would be random.
     """
     try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, logging
     except ImportError:
         raise ImportError('transformers is not installed: pip install -e ".[lm]" brings it.') from None
     options = {"local_files_only": not download, "trust_remote_code": False}
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.CRITICAL)  # what is wrong is said below, in a line
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(name),
-            dtype=torch.float32,
-            attn_implementation="eager",  # the others keep their attention to themselves
-            **options,
-        )
+        with torch.random.fork_rng(devices=[]):  # weights that are missing are drawn, before they are refused below
+            model, found = AutoModelForCausalLM.from_pretrained(
+                str(name),
+                dtype=torch.float32,
+                attn_implementation="eager",  # the others keep their attention to themselves
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **options,
+            )
         tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
     except OSError as error:
         wrong = (
@@ -75,6 +81,11 @@ def load(name: str | Path, *, download: bool = False):
         raise FileNotFoundError(f"model: {name} {wrong} ({_first_line(error)})") from error
     except Exception as error:  # files can be broken in as many ways as there are formats
         raise ValueError(f"model: {name} cannot be loaded: {_first_line(error)}") from error
+    finally:
+        logging.set_verbosity(before)
+    without = sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"])
+    if without:
+        raise ValueError(f"model: {name} has no {without[0]} of its size, and {len(without) - 1} others: is it whole?")
     if not tokens_of(tokenizer, TEMPLATE):
         raise ValueError(f"model: {name} has a tokenizer that makes no tokens: is its vocabulary missing?")
     return _frozen(model), tokenizer

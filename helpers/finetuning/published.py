@@ -13,11 +13,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from helpers import kept
 
-def load() -> dict:
+FILE = Path(__file__).parent / "data" / "published.json"
+REMEDY = "`git checkout helpers/finetuning/data/published.json` brings it back."
+
+
+def load(file: str | Path = FILE) -> dict:
     """
     >>> tables = load()
     >>> tables["dai"]["1.3B"]["Rec2FTP"][0], tables["dai"]["1.3B"]["chance"][0]
@@ -25,4 +29,7 @@ def load() -> dict:
     >>> len(tables["layers"]["SimAOU, normalised"]["GD"]), len(tables["layers"]["SimAM Δ"]["LCGD"][0])
     (6, 24)
     """
-    return json.loads((Path(__file__).parent / "data" / "published.json").read_text(encoding="utf-8"))
+    tables = kept.read_json(file, REMEDY)
+    if not (isinstance(tables, dict) and {"dai", "deutch"} <= set(tables)):
+        raise ValueError(f"file: {file} holds something else, not the papers' tables: {REMEDY}")
+    return tables

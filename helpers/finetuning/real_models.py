@@ -86,7 +86,10 @@ def _numbers(rates) -> list[float]:
         each = []
     if not each:
         raise ValueError(f"rates: expected some learning rates, such as (0.01, 0.1), got {rates!r}.")
-    return [float(checks.number("rates", lr)) for lr in each]
+    numbers = [float(checks.number("rates", lr)) for lr in each]
+    if min(numbers) < 0:
+        raise ValueError(f"rates: expected learning rates of at least 0, got {min(numbers)}.")
+    return numbers
 
 
 def _plan(model, tokenizer, examples, labels, k, sets, queries, seed) -> list[tuple[list[Example], list[Example]]]:

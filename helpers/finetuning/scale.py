@@ -17,44 +17,40 @@ demonstrations, behind "others" of the task, "shuffled" labels, and the "excess"
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from helpers import kept
 from helpers.finetuning import side_by_side, similarity, small_gpt, toy_language
 from helpers.finetuning.side_by_side import Conditions
 from helpers.finetuning.small_gpt import Recipe
 from helpers.models.gpt import WordGPT
 
 FILE = Path(__file__).parent / "data" / "scale.jsonl"
+REMEDY = "`git checkout helpers/finetuning/data/scale.jsonl` brings it back."
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 MEASURES = ("SimAOU", "SimAOU, per query")
 
 
-def load(file: str | Path = FILE) -> list[dict]:
+def load(file: str | Path = FILE, remedy: str = REMEDY) -> list[dict]:
     """The shipped records, one for each trained model.
 
     >>> records = load()
     >>> sorted({record["weights"] for record in records if record["machine"] == "NVIDIA H200"})
     [159552, 811776, 4773888, 25285632, 151271424]
     """
-    return [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
-
-
-def write(record: dict, file: Path) -> None:
-    """Atomically: written beside, then moved over, so that a file is whole or not there."""
-    beside = file.with_suffix(f".{os.getpid()}")
-    beside.write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, file)
-
-
-def merge(folder: Path, into: Path) -> list[dict]:
-    """All records of a folder, one a line in one file; the order is that of their files' names."""
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    into.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records), encoding="utf-8")
+    records = kept.read_json(file, remedy, lines=True)
+    if not all(isinstance(record, dict) and "cases" in record for record in records):
+        raise ValueError(f"file: {file} holds something else, not records of runs: {remedy}")
     return records
+
+
+def write(records: Iterable[dict], file: Path) -> None:
+    """Records, one a line."""
+    kept.write_text(file, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
 
 
 def measure(model: WordGPT, loss: str, *, device: str = "cpu") -> dict:

@@ -66,8 +66,8 @@ def _example(file: str | Path, number: int, line: str) -> Example:
     line = line.strip("\ufeff \t\r")
     try:
         found = json.loads(line)
-    except json.JSONDecodeError as error:
-        hint = "save the file as UTF-8" if "\0" in line else error.msg
+    except (ValueError, RecursionError) as error:  # of a number, or of brackets, without end, too
+        hint = "save the file as UTF-8" if "\0" in line else str(error).partition(": line 1")[0]
         raise ValueError(f"{file}, line {number}: expected JSON, got {line[:40]!r} ({hint}).") from None
     parts = [found.get(key) if isinstance(found, dict) else None for key in Example._fields]
     if not all(isinstance(part, str) and part.strip() for part in parts):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from helpers import checks
 from helpers.models.stacks import LinearTransformer
+from helpers.usual import usual
 
 
 class NormedLayer(nn.Module):
@@ -22,6 +23,7 @@ class NormedLayer(nn.Module):
     True
     """
 
+    @usual()
     def __init__(self, d_x: int, d_y: int = 1, *, scale: float = 0.1, seed: int = 0):
         super().__init__()
         self.norm = nn.LayerNorm(checks.count("d_x", d_x) + checks.count("d_y", d_y), eps=0.0).double()

@@ -2,8 +2,7 @@
 
 `python -m helpers.trained.deep_stacks` makes deep_stacks.pt anew: five layers of linear attention, each with its own
 four matrices, on prompts of N = d_x = 10 uniform inputs, once with exact labels and once with noise on them. Three
-seeds of each, about a minute and a half a run on one core. A folder, given as an argument, keeps the runs on the way,
-so that a call that was stopped goes on.
+seeds of each, about a minute and a half a run on one core. If it was stopped, the same command goes on.
 
 Five layers are a polynomial of high degree, so a prompt with an unusual eigenvalue can have a loss of 10^10 during
 training, and one such gradient would spoil Adam's running averages: the gradient's norm is clipped.
@@ -12,18 +11,19 @@ training, and one such gradient would spoil Adam's running averages: the gradien
 from __future__ import annotations
 
 import functools
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from helpers import learners, tasks, training
+from helpers import kept, learners, shell, tasks, training
 from helpers.attention import Layer
 from helpers.models.stacks import LinearTransformer
 from helpers.theory import best_steps, residuals
 
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.deep_stacks` makes it."
 SEEDS, NOISES = (0, 1, 2), (0.0, 0.1)
 ITERATIONS, B, LR, CLIP = 6000, 512, 1e-2, 0.1
 
@@ -52,9 +52,10 @@ def untrained(seed: int = 0) -> LinearTransformer:
 
 
 def train(
-    model: LinearTransformer, iterations: int = ITERATIONS, *, noise: float = 0.0, seed: int = 0, keep=None
-) -> Tensor:
-    """Train a stack in place, with Adam, a clipped gradient and a rate that falls along a cosine; its losses."""
+    model: LinearTransformer, iterations: int = ITERATIONS, *, noise: float = 0.0, seed: int = 0, **fit
+) -> training.History:
+    """Train a stack in place, with Adam, a clipped gradient and a rate that falls along a cosine; `fit` (`watch`,
+    `keep`) as in `training.fit`."""
     adam = torch.optim.Adam(model.parameters(), LR)
 
     def clip(*_):
@@ -66,7 +67,7 @@ def train(
         prompt = prompts(B, noise=noise, seed=task_seed)
         return half_losses(model.weights(prompt.x, prompt.y), prompt).mean()
 
-    return training.fit(model, loss, adam, iterations, seed=seed, keep=keep).losses
+    return training.fit(model, loss, adam, iterations, seed=seed, **fit)
 
 
 def tied_stack(seed: int = 0, shift: int = 0) -> tuple[LinearTransformer, Tensor]:
@@ -93,7 +94,7 @@ def read_gamma(layer: Layer) -> tuple[float, float]:
     return (-c * output.diagonal()[:-1].mean()).item(), (-c * output[-1, -1]).item()
 
 
-def load(noise: float = 0.0, *, file: Path = FILE) -> list[LinearTransformer]:
+def load(noise: float = 0.0, *, folder: str | Path = FOLDER) -> list[LinearTransformer]:
     """The trained stacks for one level of noise (0.0 or 0.1), one for each seed.
 
     >>> load(noise=0.1)[0].weights(*prompts(4, noise=0.1).shown[:2]).shape
@@ -101,12 +102,9 @@ def load(noise: float = 0.0, *, file: Path = FILE) -> list[LinearTransformer]:
     """
     if noise not in NOISES:
         raise ValueError(f"noise: expected one of {NOISES}, got {noise!r}.")
-    saved, found = torch.load(file, weights_only=True), []
-    for seed in SEEDS:
-        model = untrained()
-        model.load_state_dict(saved[f"noise {noise} seed {seed}"])
-        found.append(model.requires_grad_(False))
-    return found
+    file, names = Path(folder) / FILE.name, [f"noise {float(noise)} seed {seed}" for seed in SEEDS]
+    saved = kept.read(file, REMEDY, holds=names)
+    return [kept.fill(untrained(), saved[name], file, REMEDY).requires_grad_(False) for name in names]
 
 
 # --- what they are compared with --------------------------------------------------------------------------------
@@ -145,19 +143,18 @@ def rivals(noise: float, shift: int = 0) -> dict[str, Tensor]:
 # --- how they were made -----------------------------------------------------------------------------------------
 
 
-def main(folder: str | None = None) -> None:
+def main(folder: str | Path = FOLDER) -> None:
     torch.set_num_threads(1)
-    made = {}
+    folder, made = Path(folder), {}
     for noise in NOISES:
         for seed in SEEDS:
-            model = untrained(seed)
-            losses = train(
-                model, noise=noise, seed=seed, keep=Path(folder) / f"five_{noise}_{seed}.pt" if folder else None
-            )
+            model, run = untrained(seed), folder / f"deep_{noise}_{seed}.run"
+            losses = train(model, ITERATIONS, noise=noise, seed=seed, keep=run).losses
             made[f"noise {noise} seed {seed}"] = model.state_dict()
             print(f"noise {noise}, seed {seed}: median loss of the last 500 batches {losses[-500:].median():.4f}")
-    torch.save(made, FILE)
+    kept.write(folder / FILE.name, made)
+    kept.clear(folder, "deep_*.run")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shell.script(main, FOLDER)

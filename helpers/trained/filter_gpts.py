@@ -119,14 +119,14 @@ def main(folder: str | Path = FOLDER) -> None:
     """Do all runs, and write what became of them."""
     torch.set_num_threads(1)
     folder, found = Path(folder), {}
-    for seed in word_gpts.SEEDS:
-        found[f"none {seed}"] = (*word_gpts.curves(seed=seed), tried(word_gpts.load(seed)))
     for kind, seed in product(FILTERS, word_gpts.SEEDS):
         start, model = time.process_time(), untrained(kind, seed)
         history = train(model, word_gpts.ITERATIONS, seed=seed, keep=folder / f"filter_gpts_{kind}_{seed}.run")
         found[f"{kind} {seed}"] = (*word_gpts.curve(history), tried(model))
         seen = ", ".join(f"{right:.3f}" for right in found[f"{kind} {seed}"][2][..., -1].mean(1))
         print(f"{kind}, seed {seed}: {seen}, {time.process_time() - start:.0f} s of CPU", flush=True)
+    for seed in word_gpts.SEEDS:
+        found[f"none {seed}"] = (*word_gpts.curves(seed=seed), tried(word_gpts.load(seed)))
     kept.write(folder / FILE.name, found)
     kept.clear(folder, "filter_gpts_*.run")
 

@@ -4,29 +4,30 @@
 
 Each run is kept in a file of its own as soon as it is done, so the same command goes on where it was stopped, and more
 seeds or sizes can be added from another machine; then all are merged into runs/scale.jsonl. `--decay 0` trains without
-Muon's weight decay. Runs are mapped over a pool of `--workers` processes; from Python, over any executor that has
-`map`. Models are not kept.
+Muon's weight decay. Runs are mapped over `--workers` processes; from Python, over any executor that has `map`. Models
+are not kept.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from datetime import date
 from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from helpers import training
+from helpers import checks, shell, training
 from helpers.finetuning import scale, small_gpt, toy_language
 from helpers.models.gpt import WordGPT
 from helpers.trained import word_gpts
+
+COMMAND = "python -m helpers.trained.scaled_gpts"
+REMEDY = "delete it, and the same command makes it anew."
 
 
 class Cell(NamedTuple):
@@ -47,6 +48,16 @@ class Cell(NamedTuple):
         """
         return " ".join(f"{name}={value}" for name, value in self._asdict().items())
 
+    def checked(self) -> Cell:
+        """The same, if there can be such a run."""
+        for name in ("width", "layers", "heads", "seed", "iterations"):
+            checks.count(name, getattr(self, name), least=0 if name == "seed" else 1)
+        if checks.number("decay", self.decay) < 0:
+            raise ValueError(f"decay: expected a number of at least 0, got {self.decay}.")
+        if self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of the {self.heads} heads, got {self.width}.")
+        return self
+
 
 def untrained(cell: Cell) -> WordGPT:
     """The model before its training: random weights, frozen.
@@ -60,7 +71,7 @@ def untrained(cell: Cell) -> WordGPT:
     return word_gpts.frozen(model)
 
 
-def train(model: WordGPT, cell: Cell, *, device: str = "cpu") -> training.History:
+def fit(model: WordGPT, cell: Cell, *, device: str = "cpu") -> training.History:
     """By the recipe of `word_gpts`, Muon with AdamW, and this cell's weight decay; the model is then frozen again."""
     model.to(device).train().requires_grad_(True)
     optimizer = word_gpts.optimizer(model, "Muon")
@@ -85,12 +96,12 @@ def run(cell: Cell, *, device: str = "cpu", folder: Path | None = None) -> dict:
     """
     file = folder / f"{cell.name()}.json" if folder else None
     if file and file.exists():
-        return scale.load(file)[0]
+        return scale.load(file, REMEDY)[0]
     torch.set_num_threads(1)
     model, start, cases = untrained(cell).to(device), time.time(), {}
     for kind in ("random", "trained"):
         if kind == "trained":
-            train(model, cell, device=device)
+            fit(model, cell, device=device)
         for loss in small_gpt.LOSSES:
             cases[f"{kind}, {loss}"] = scale.measure(model, loss, device=device)
     machine = torch.cuda.get_device_name() if device.startswith("cuda") else "one CPU core"
@@ -99,26 +110,64 @@ def run(cell: Cell, *, device: str = "cpu", folder: Path | None = None) -> dict:
     record = cell._asdict() | about | {"cases": cases}
     if file:
         folder.mkdir(parents=True, exist_ok=True)
-        scale.write(record, file)
+        scale.write([record], file)
     return record
 
 
 def run_all(
     cells: Iterable[Cell], *, device: str = "cpu", folder: Path, executor: Executor | None = None, workers: int = 1
 ) -> list[dict]:
-    """Map `run` over the cells, by the executor's `map`; without one, in a pool of processes. Merge, and give back."""
-    one = partial(run, device=device, folder=folder)
+    """Map `run` over the cells, by the executor's `map`; without one, over processes. Merge, and give back.
+
+    Whatever cannot be run, read or written is said before the work begins.
+    """
+    cells, one = [cell.checked() for cell in cells], partial(run, device=usable(device), folder=folder)
+    checks.count("workers", workers)
+    folder.mkdir(parents=True, exist_ok=True)
+    merge(folder)
     if executor is None:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with shell.workers(workers) as pool:
             list(pool.map(one, cells))
     else:
         list(executor.map(one, cells))
-    return scale.merge(folder, folder / "scale.jsonl")
+    return merge(folder)
+
+
+def merge(folder: Path) -> list[dict]:
+    """All records of a folder, and one file scale.jsonl with them; the order is that of their files' names."""
+    records = [record for file in sorted(folder.glob("*.json")) for record in scale.load(file, REMEDY)]
+    scale.write(records, folder / "scale.jsonl")
+    return records
+
+
+def usable(device: str) -> str:
+    """The device, if something can be computed on it.
+
+    >>> usable("gpu")
+    Traceback (most recent call last):
+    ValueError: device: expected one that torch can use here, as cpu or cuda, got 'gpu'.
+    """
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:  # torch's, of a name or a machine without
+        raise ValueError(f"device: expected one that torch can use here, as cpu or cuda, got {device!r}.") from error
+    return device
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m helpers.trained.scaled_gpts", description=__doc__)
+    with shell.command(COMMAND, lambda: "What is done is kept, and the same command goes on from there."):
+        asked = _parser().parse_args(arguments)
+        size = asked.width, asked.layers, asked.heads
+        cells = [Cell(*size, seed, decay, asked.iterations) for seed, decay in product(asked.seeds, asked.decay)]
+        for record in run_all(cells, device=asked.device, folder=asked.folder, workers=asked.workers):
+            found = {name: case["SimAOU, per query"]["excess"][-1] for name, case in record["cases"].items()}
+            print(f"{record['weights']:,} weights, seed {record['seed']}, decay {record['decay']}: excess, last layer")
+            print("\n".join(f"  {name:20} {x:.3f} [{low:.3f}, {high:.3f}]" for name, (x, low, high) in found.items()))
+
+
+def _parser() -> shell.Parser:
+    parser = shell.Parser(prog=COMMAND, description=__doc__.splitlines()[0])
     for name in ("width", "layers", "heads", "iterations"):
         parser.add_argument(f"--{name}", type=int, default=Cell._field_defaults[name])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(word_gpts.SEEDS))
@@ -126,13 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("runs"))
-    asked = parser.parse_args(arguments)
-    size = asked.width, asked.layers, asked.heads
-    cells = [Cell(*size, seed, decay, asked.iterations) for seed, decay in product(asked.seeds, asked.decay)]
-    for record in run_all(cells, device=asked.device, folder=asked.folder, workers=asked.workers):
-        found = {name: case["SimAOU, per query"]["excess"][-1] for name, case in record["cases"].items()}
-        print(f"{record['weights']:,} weights, seed {record['seed']}, decay {record['decay']}: excess, last layer")
-        print("\n".join(f"  {name:20} {x:.3f} [{low:.3f}, {high:.3f}]" for name, (x, low, high) in found.items()))
+    return parser
 
 
 if __name__ == "__main__":

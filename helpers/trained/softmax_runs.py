@@ -2,13 +2,12 @@
 
 One head, two heads and linear attention, twelve seeds each, with the weights at eleven moments; and, at the end only,
 the same from smaller weights, a pair of heads trained slowly, and a layer norm in front. About 3 minutes on one core.
-A folder, given as an argument, keeps the runs on the way, so that a call that was stopped goes on.
+If it was stopped, the same command goes on.
 """
 
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from helpers import learners, progress, tasks, training
+from helpers import kept, learners, shell, tasks, training
 from helpers.learners import Learner
 from helpers.models.normed import NormedLayer
 from helpers.models.stacks import LinearTransformer, SoftmaxLayer
@@ -24,6 +23,8 @@ from helpers.theory import closed_forms, mixing
 from helpers.trained import films
 
 FILE = Path(__file__).with_suffix(".pt")
+FOLDER = FILE.parent
+REMEDY = "`python -m helpers.trained.softmax_runs` makes it."
 D_X, N = 10, 10
 AT = (0, 20, 40, 80, 120, 160, 240, 320, 400, 600, 800)
 EVERY = 20  # the loss curves that are kept: means of so many iterations
@@ -82,7 +83,7 @@ def train(model: nn.Module, iterations: int = AT[-1], *, lr: float = 0.03, seed:
     return training.fit(model, loss, torch.optim.Adam(model.parameters(), lr), iterations, seed=seed, **fit)
 
 
-def load(kind: str, seed: int = 0, *, file: Path = FILE) -> films.Film:
+def load(kind: str, seed: int = 0, *, folder: str | Path = FOLDER) -> films.Film:
     """The film of a training.
 
     >>> film = load("two heads", seed=3)
@@ -92,7 +93,8 @@ def load(kind: str, seed: int = 0, *, file: Path = FILE) -> films.Film:
     _check(kind)
     if seed not in SETTINGS[kind].seeds:
         raise ValueError(f"seed: expected one of 0 to {SETTINGS[kind].seeds[-1]}, got {seed!r}.")
-    return films.film(untrained(kind), _read(file)[kind][seed], EVERY)
+    file = Path(folder) / FILE.name
+    return films.film(untrained(kind), _read(file)[kind].get(seed), EVERY, file, REMEDY)
 
 
 def ends(kind: str) -> list[nn.Module]:
@@ -148,7 +150,7 @@ def trapped(kind: str) -> Tensor:
 
 @functools.lru_cache
 def _read(file: Path) -> dict:
-    return torch.load(file, weights_only=True)
+    return kept.read(file, REMEDY, holds=SETTINGS)
 
 
 def _check(kind: str) -> None:
@@ -156,18 +158,20 @@ def _check(kind: str) -> None:
         raise ValueError(f"kind: expected one of {', '.join(SETTINGS)}; got {kind!r}.")
 
 
-def main(folder: str | None = None) -> None:
+def main(folder: str | Path = FOLDER) -> None:
     torch.set_num_threads(1)
-    runs = [(kind, seed) for kind, setting in SETTINGS.items() for seed in setting.seeds]
-    made = {kind: {} for kind in SETTINGS}
-    for kind, seed in progress.through(runs, "runs"):
-        keep = Path(folder) / f"{kind.replace(' ', '_')}_{seed}.run" if folder else None
+    folder, made = Path(folder), {kind: {} for kind in SETTINGS}
+    for kind, seed in [(kind, seed) for kind, setting in SETTINGS.items() for seed in setting.seeds]:
         setting, model = SETTINGS[kind], untrained(kind, seed)
-        watch = films.camera(model, setting.at)
-        history = train(model, setting.at[-1], lr=setting.lr, seed=seed, watch=watch, keep=keep)
+        watch, run = films.camera(model, setting.at), folder / f"softmax_{kind.replace(' ', '_')}_{seed}.run"
+        history = train(model, setting.at[-1], lr=setting.lr, seed=seed, watch=watch, keep=run)
         made[kind][seed] = films.develop(history, setting.at, EVERY)
-    torch.save(made, FILE)
+        print(f"{kind}, seed {seed}: loss {history.losses[-20:].mean():.4f}", flush=True)
+    kept.write(folder / FILE.name, made)
+    kept.clear(folder, "softmax_*.run")
+    for read_before in (_read, trained_losses):
+        read_before.cache_clear()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    shell.script(main, FOLDER)

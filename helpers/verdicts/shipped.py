@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from helpers import kept
+
 TABLE = Path(__file__).with_name("table.json")
+REMEDY = "`git checkout helpers/verdicts/table.json` brings it back, and `python -m helpers.verdicts` makes it anew."
 
 
 class Line(NamedTuple):
@@ -25,23 +27,22 @@ class Line(NamedTuple):
     robust: str = "–"
 
 
-def load_table(file: str | Path = TABLE) -> list[Line]:
+def load_table(file: str | Path = TABLE, remedy: str = REMEDY) -> list[Line]:
     """The shipped table.
 
     >>> [line.says for line in load_table() if line.name == "one_layer_is_one_step"]
     ['One layer of linear attention is one step of gradient descent.']
     """
-    return [Line(**line) for line in json.loads(Path(file).read_text(encoding="utf-8"))]
+    try:
+        return [Line(**line) for line in kept.read_json(file, remedy)]
+    except TypeError as error:
+        raise ValueError(f"file: {file} holds something else, not a table of verdicts: {remedy}") from error
 
 
 def save_table(lines: Iterable[Line], file: str | Path = TABLE) -> None:
-    """Write a table, a line of the file for each claim. It is written beside the old one and moved over it, so that a
-    call that is stopped leaves a whole file.
-    """
+    """Write a table, a line of the file for each claim; whoever is stopped still has the whole file of before."""
     said = ",\n".join(json.dumps(line._asdict(), ensure_ascii=False) for line in lines)
-    beside = Path(file).with_suffix(".new")
-    beside.write_text(f"[\n{said}\n]\n", encoding="utf-8")
-    os.replace(beside, file)
+    kept.write_text(file, f"[\n{said}\n]\n")
 
 
 HEADS = ("kind", "claim", "said by, and its number", "ours", "verdict", "robust")

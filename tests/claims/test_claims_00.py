@@ -1,9 +1,5 @@
-"""What notebook 00 says: its widget, followed item by item, and the check of the reader's machine."""
+"""What notebook 00 says: its widget, followed item by item."""
 
-import subprocess
-import sys
-
-import nbformat
 import pytest
 from conftest import ROOT
 from scenarios import follow
@@ -45,12 +41,3 @@ def test_the_dots_set_the_limit_that_the_text_names(widget):
 @pytest.mark.parametrize("eta, k, N", [(-1.0, 8, 1), (0.6, 5, 20), (2.0, 8, 200), (4.0, 8, 5)])
 def test_the_lines_never_part(widget, eta, k, N):
     assert widget.compute(eta, k, N).gap < 2000  # units of round-off: 13 digits
-
-
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "notebooks"])
-def test_the_machine_is_checked_wherever_the_kernel_starts(folder):
-    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    (imports,) = [source for source in cells if "import helpers\n" in source]
-    (check,) = [source for source in cells if "requirements.txt" in source]
-    done = subprocess.run([sys.executable, "-c", f"{imports}\n{check}"], capture_output=True, text=True, cwd=folder)
-    assert "packages are the tested versions" in done.stdout, done.stderr

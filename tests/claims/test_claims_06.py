@@ -156,7 +156,7 @@ def test_an_untrained_stack_is_far_from_a_trained_one():
     before = deep_stacks.half_losses(start.weights(prompt.x, prompt.y), prompt).median()
     after = deep_stacks.half_losses(deep_stacks.load()[0].weights(prompt.x, prompt.y), prompt).median()
     assert after < 0.05 * before
-    losses = deep_stacks.train(start, iterations=30)
+    losses = deep_stacks.train(start, iterations=30).losses
     assert losses[-5:].mean() < 0.9 * losses[:5].mean()
 
 

@@ -3,7 +3,9 @@
 import copy
 import importlib.util
 import json
+import logging
 import os
+import shutil
 import socket
 
 import pytest
@@ -77,6 +79,21 @@ def known(request, saved):
 DEMOS, QUERIES = sentences.split(sentences.sentiment(), k=4)
 LABELS = ["Negative", "Positive"]
 WRONG = 1e-3
+
+
+@pytest.mark.parametrize("change, lacks", [({"n_layer": 3}, "transformer.h.2"), ({"n_embd": 32}, "transformer.h.0")])
+def test_a_model_that_lacks_weights_is_refused_since_they_would_be_random(change, lacks, saved, tmp_path, caplog):
+    shutil.copytree(saved("gpt2"), tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    logger, level = logging.getLogger("transformers"), transformers.logging.get_verbosity()
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(ValueError, match=rf"{tmp_path} has no {lacks}.* of its size, and \d+ others: is it whole?"):
+            hugging_face.load(tmp_path)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert transformers.logging.get_verbosity() == level and not caplog.records  # one line, not a report besides
 
 
 def keys_and_values(model):

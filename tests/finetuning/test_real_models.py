@@ -350,6 +350,7 @@ def test_help_is_printed_whatever_the_console_knows(encoding):
         (["--k", "1"], "k: expected"),
         (["--k", "four"], "argument --k: invalid int value: 'four'"),
         (["--rates", "nan"], "rates: expected one finite number"),
+        (["--rates", "0.1", "-0.1"], "rates: expected learning rates of at least 0, got -0.1."),
         (["--seed", "-1"], "seed: expected a whole number of at least 0"),
         (["--sets", "1"], "sets: expected"),
         (["--k", "40"], "k: a prompt has"),

@@ -36,6 +36,8 @@ def test_the_sentences_are_balanced_and_each_stands_once():
             "of the same text, keep one: lines 1 and 3",
         ),
         (['{"text": "a"}'], "line 1: expected"),
+        (["[" * 100_000], "line 1: expected JSON"),
+        (['{"text": ' + "1" * 5000 + "}"], "line 1: expected JSON"),
         (['{"text": "a", "label": "x"}', '{"text": " ", "label": "y"}'], "line 2: expected"),
         (['{"text": "a", "label": 1}'], "line 1: expected"),
         (['{"text": "a", "label": "x"}'], "expected examples with at least 2 labels, got 1 with fewer"),

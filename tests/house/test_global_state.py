@@ -12,7 +12,18 @@ from helpers import attention, constructions, learners, metrics, probes, tasks, 
 from helpers.finetuning import attribution, effects, side_by_side, similarity, small_gpt, toy_language
 from helpers.models import copying, features, gpt, induction, stacks
 from helpers.theory import bayes, closed_forms, dual, kernels, mixing, population
-from helpers.trained import copying_runs, depth_gpts, filter_gpts, induction_runs, regression_gpts, sine_runs, word_gpts
+from helpers.trained import (
+    copying_runs,
+    deep_stacks,
+    depth_gpts,
+    filter_gpts,
+    induction_runs,
+    regression_gpts,
+    sine_runs,
+    softmax_runs,
+    textbook_runs,
+    word_gpts,
+)
 
 
 def float64_by_default():
@@ -139,6 +150,9 @@ CALLS = {
     "depth, trained": lambda: answers(depth_gpts.load(2)),
     "filters, trained": lambda: filter_gpts.load("mean of 4"),
     "induction, trained": lambda: list(induction_runs.load()[2].frame(3).parameters()),
+    "deep stacks, trained": lambda: answers(deep_stacks.load()[0], d_x=10),
+    "softmax, trained": lambda: answers(softmax_runs.ends("layer norm")[0], d_x=10),
+    "textbook, trained": lambda: list(textbook_runs.load().parameters()),
     "regression, trained": lambda: answers(regression_gpts.load()),
     "sines, trained": lambda: answers(sine_runs.load()["attention"].model, d_x=1),
     "words, trained": lambda: word_gpts.hits(word_gpts.load(), episode()),
@@ -147,6 +161,9 @@ CALLS = {
     "filters train": lambda: trains(filter_gpts, "4 taps, learned"),
     "induction trains": lambda: trains(induction_runs, 1),
     "regression trains": lambda: trains(regression_gpts),
+    "deep stacks train": lambda: trains(deep_stacks),
+    "softmax trains": lambda: trains(softmax_runs, "layer norm"),
+    "a textbook trains": lambda: trains(textbook_runs),
     "sines train": lambda: trains(sine_runs, "attention"),
     "a loop": fits,
 }

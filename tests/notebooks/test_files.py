@@ -42,7 +42,7 @@ def test_the_file_is_clean(path):
     }
     ids = [cell.id for cell in nb.cells]
     assert len(set(ids)) == len(ids)
-    assert all(set(cell.metadata) <= {"tags", "jupyter"} for cell in nb.cells)
+    assert all(set(cell.metadata) <= {"tags", "jupyter", "slideshow"} for cell in nb.cells)
     assert path.stat().st_size <= 600_000
 
 

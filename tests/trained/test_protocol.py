@@ -3,6 +3,7 @@
 import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -11,15 +12,18 @@ import pytest
 import torch
 
 from helpers import kept, trained, training
-from helpers.trained import copying_runs, filter_gpts, induction_runs, word_gpts
+from helpers.trained import copying_runs, filter_gpts, induction_runs, softmax_runs, word_gpts
 
 OF = {  # what `untrained` and `load` need to be told, if anything
     "copying_runs": ((), ()),
+    "deep_stacks": ((), ()),
     "depth_gpts": ((1,), (1,)),
     "filter_gpts": (("4 taps, learned",), ("4 taps, learned",)),
     "induction_runs": ((1,), ()),
     "regression_gpts": ((), ()),
     "sine_runs": (("attention",), ()),
+    "softmax_runs": (("layer norm",), ("layer norm",)),
+    "textbook_runs": ((), ()),
     "word_gpts": ((), ()),
 }
 MODULES = {name: import_module(f"helpers.trained.{name}") for name in OF}
@@ -28,7 +32,9 @@ each_module = pytest.mark.parametrize("name", OF)
 
 def test_all_modules_are_held_to_it():
     modules = [import_module(f"helpers.trained.{module.name}") for module in pkgutil.iter_modules(trained.__path__)]
+    names = {module.__name__.split(".")[-1] for module in modules}
     assert {module.__name__.split(".")[-1] for module in modules if hasattr(module, "train")} == set(OF)
+    assert names - set(OF) == set(re.findall(r"`(\w+)`", trained.__doc__))  # it says why these are not
     assert all(
         f"    {function}" in trained.__doc__ for function in ("untrained(", "train(model", "load(", "main(folder")
     )
@@ -101,7 +107,7 @@ def test_what_is_loaded_is_frozen_finite_and_small(name):
     models = [part for part in found if isinstance(part, torch.nn.Module)]
     tensors = [part for part in found if isinstance(part, torch.Tensor)]
     assert found and all(part.isfinite().all() and not part.requires_grad for part in tensors)
-    if name not in ("copying_runs", "induction_runs"):  # where models are frames of a film
+    if name not in ("copying_runs", "induction_runs", "softmax_runs"):  # where models are frames of a film
         assert not any(W.requires_grad or not W.isfinite().all() for model in models for W in model.parameters())
     assert all(file.stat().st_size <= 1_000_000 for file in files(name))
 
@@ -156,6 +162,8 @@ def quick(monkeypatch):
         monkeypatch.setattr(MODULES[name], "EVERY", 2, raising=False)
     for runs in (copying_runs, induction_runs):
         monkeypatch.setattr(runs, "AT", [0, 4])
+    few = {name: softmax_runs.SETTINGS[name]._replace(at=(0, 20), seeds=range(4)) for name in ("linear", "layer norm")}
+    monkeypatch.setattr(softmax_runs, "SETTINGS", few)
     monkeypatch.setattr(copying_runs, "OTHERS", {"B": [16]})
     monkeypatch.setattr(copying_runs, "USUAL", copying_runs.USUAL | {"B": 32})
     monkeypatch.setattr(word_gpts, "progress", lambda model: [0.5, 0.25])

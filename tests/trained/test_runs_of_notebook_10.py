@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import ROOT
 
 from helpers import training
 from helpers.models import induction
@@ -10,16 +9,11 @@ from helpers.trained import copying_runs, films, induction_runs, textbook_runs
 
 EXACT = 1e-12
 ONE_STEP = 0.206229  # (d / 12) (c / (N + c)) / 2 with d = N = 10 and c = 10 + 9/5 - 2
-FILES = sorted((ROOT / "helpers" / "trained").glob("induction_runs_*.pt")) + [copying_runs.FILE, textbook_runs.FILE]
 
 
 def test_the_yardstick_is_the_best_single_step():
     assert abs(copying_runs.GD_LOSS - ONE_STEP) < 1e-6 and abs(copying_runs.GD_ETA - 120 / 19.8) < EXACT
     assert abs(ONE_STEP - (10 / 12) * (9.8 / 19.8) / 2) < 1e-6
-
-
-def test_each_file_is_small():
-    assert len(FILES) == 5 and all(file.stat().st_size <= 1_000_000 for file in FILES)
 
 
 def test_the_first_frame_is_the_untrained_model():
@@ -57,34 +51,13 @@ def test_a_film_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
     assert all(torch.equal(resumed["weights"][name], W) for name, W in undisturbed["weights"].items())
 
 
-def test_both_scripts_write_what_load_reads(tmp_path, monkeypatch):
-    monkeypatch.setattr(induction_runs, "FOLDER", tmp_path)
-    for runs in (induction_runs, copying_runs):
-        monkeypatch.setattr(runs, "ITERATIONS", 20)
-        monkeypatch.setattr(runs, "AT", [0, 20])
-    monkeypatch.setattr(copying_runs, "FILE", tmp_path / "copying_runs.pt")
-    monkeypatch.setattr(copying_runs, "OTHERS", {"B": [16]})
-    monkeypatch.setattr(copying_runs, "USUAL", copying_runs.USUAL | {"B": 32})
-    (tmp_path / "runs").mkdir()
-    induction_runs.main(tmp_path / "runs")
-    copying_runs.main(tmp_path / "runs")
-    assert induction_runs.load(2, folder=tmp_path)[2].frame(-1).attention.shape == (2, 4, 32, 32)
-    assert copying_runs.load(1, file=tmp_path / "copying_runs.pt").at == [0, 20]
-    assert copying_runs.other_settings(file=tmp_path / "copying_runs.pt")["B = 16"].shape == (3, 1)
-    before = torch.load(tmp_path / "copying_runs.pt", weights_only=True)
-    monkeypatch.setattr(training._Run, "save", lambda self: pytest.fail("finished runs are read back, not trained"))
-    copying_runs.main(tmp_path / "runs")
-    after = torch.load(tmp_path / "copying_runs.pt", weights_only=True)
-    assert all(torch.equal(before["films"][s]["losses"], after["films"][s]["losses"]) for s in copying_runs.SEEDS)
-
-
 def test_a_film_needs_the_frames_that_were_taken():
     history = training.History(torch.zeros(20), [{"W": torch.zeros(1)}])
     with pytest.raises(ValueError, match="at: expected the 1 iterations that were watched, got 2"):
         films.develop(history, [0, 20], every=10)
 
 
-def test_the_textbooks_layer_was_there_from_the_start_and_the_script_writes_what_load_reads(tmp_path, monkeypatch):
+def test_the_textbooks_layer_was_there_from_the_start():
     model = textbook_runs.load(1)
     words, _ = induction.sequences(5, 32, 20, seed=1)
     before = torch.cat([words[:, :1], words[:, :-1]], dim=1)  # what layer 1 reads: nothing else can tell in the first
@@ -92,8 +65,3 @@ def test_the_textbooks_layer_was_there_from_the_start_and_the_script_writes_what
     noted = model.tokens(before) - model.positions + torch.cat([model.positions[:1], model.positions[:-1]])
     z = model.tokens(words) + noted @ first.W_V.mT @ first.P.mT
     assert torch.equal(model(words), induction.attention.causal_softmax(z, second) @ model.read.mT)
-    monkeypatch.setattr(textbook_runs, "FILE", tmp_path / "textbook_runs.pt")
-    monkeypatch.setattr(textbook_runs, "SEEDS", (0,))
-    monkeypatch.setattr(textbook_runs.train, "__defaults__", (20,))
-    textbook_runs.main()
-    assert textbook_runs.load(0, file=textbook_runs.FILE).read.shape == (20, 32)

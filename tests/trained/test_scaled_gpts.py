@@ -46,7 +46,7 @@ def test_runs_are_kept_one_by_one_and_merged(record, tmp_path, monkeypatch):
     def run(model, cell, device):
         made.append(cell)
 
-    monkeypatch.setattr(scaled_gpts, "train", run)
+    monkeypatch.setattr(scaled_gpts, "fit", run)
     monkeypatch.setattr(scale, "measure", lambda *_, **__: {"SimAOU, per query": {"excess": [[0.0, 0.0, 0.0]]}})
     cells = [TINY, TINY._replace(seed=1)]
     with ThreadPoolExecutor(1) as threads:  # any executor will do
@@ -61,7 +61,7 @@ def test_runs_are_kept_one_by_one_and_merged(record, tmp_path, monkeypatch):
 def test_decay_changes_the_training_and_nothing_else():
     models = [scaled_gpts.untrained(TINY) for _ in range(3)]
     for model, decay in zip(models, (0.5, 0.5, 0.0), strict=True):
-        scaled_gpts.train(model, TINY._replace(decay=decay, iterations=3))
+        scaled_gpts.fit(model, TINY._replace(decay=decay, iterations=3))
     a, b, c = (model.core.blocks[0].W_QKV.weight for model in models)
     assert (a == b).all() and not (a == c).all() and not a.requires_grad
 

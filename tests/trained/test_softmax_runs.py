@@ -3,14 +3,13 @@
 import pytest
 import torch
 
-from helpers import metrics
+from helpers import kept, metrics
 from helpers.theory import closed_forms, mixing
 from helpers.trained import softmax_runs
 
 
-def test_the_file_is_small_and_holds_all_runs():
-    assert softmax_runs.FILE.stat().st_size <= 1_000_000
-    saved = torch.load(softmax_runs.FILE, weights_only=True)
+def test_the_file_holds_all_runs():
+    saved = kept.read(softmax_runs.FILE, "?")
     assert {kind: list(runs) for kind, runs in saved.items()} == {
         kind: list(setting.seeds) for kind, setting in softmax_runs.SETTINGS.items()
     }
@@ -68,12 +67,11 @@ def test_runs_that_were_not_made(call, message):
         call()
 
 
-def test_the_script_writes_what_load_reads_and_reads_finished_runs_back(tmp_path, monkeypatch):
+def test_what_the_script_made_anew_is_what_is_loaded_from_then_on(tmp_path, monkeypatch):
     setting = softmax_runs.SETTINGS["layer norm"]._replace(at=(0, 20), seeds=range(2))
     monkeypatch.setattr(softmax_runs, "SETTINGS", {"layer norm": setting})
-    monkeypatch.setattr(softmax_runs, "FILE", tmp_path / "softmax_runs.pt")
-    softmax_runs.main(tmp_path)
-    film = softmax_runs.load("layer norm", 1, file=tmp_path / "softmax_runs.pt")
-    assert film.at == [0, 20] and len(list(tmp_path.glob("*.run"))) == 2
-    monkeypatch.setattr("helpers.training._Run.save", lambda self: pytest.fail("finished runs are read back"))
-    softmax_runs.main(tmp_path)
+    for scale in (0.1, 0.2):
+        monkeypatch.setitem(softmax_runs.SETTINGS, "layer norm", setting._replace(scale=scale))
+        softmax_runs.main(tmp_path)
+        film, first = softmax_runs.load("layer norm", 1, folder=tmp_path), softmax_runs.untrained("layer norm", 1)
+        assert film.at == [0, 20] and torch.equal(film.frame(0).inside.W_Q, first.inside.W_Q.half().float())
