@@ -6,7 +6,7 @@ just these demonstrations drops out of the difference (a difference in differenc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -38,7 +38,10 @@ RULES = {
     "one step of GD on counts": partial(learners.gd, eta=1.0),
     "200 steps of GD on counts": partial(learners.gd, eta=0.5, steps=200),
 }
+ALL_COUNT = (COUNTING, "matching (kernel)", "one step of GD on counts")  # too much alike to be told apart here
+STEPS = (1, 2, 3, 5, 10, 20, 50, 200)  # of GD on counts, at the rate of the last rule
 RATES = (0.01, 0.03, 0.1)  # of fine-tuning; whoever picks the rate picks the agreement, so all are tried
+GENTLE = Recipe(RATES[0])
 LEARNERS = ("ICL", "ICL, in reverse", "ICL, another seed", "FT", "FT, another seed", "FT, random weights", *RULES)
 
 
@@ -79,19 +82,56 @@ def agreement(a: str, b: str, shift: int = 0, k: int = SHOTS, *, of: Recipe | No
     return torch.stack([similarity.correlation(*pair) for pair in pairs])
 
 
-def agreement_inside(other: str = "FT", shift: int = 0, k: int = SHOTS, *, of: Recipe | None = None) -> Tensor:
-    """The same inside trained models, by layer (M, B, L): `side_by_side.exchanged` of ICL with FT, or in reverse."""
+def with_steps(steps: int, shift: int = 0) -> Tensor:
+    """The same of ICL and of so many steps of gradient descent on word counts (M, B)."""
+
+    def after(control):
+        few = prompt(control, shift)
+        return learners.gd(*toy_language.as_numbers(few), eta=0.5, steps=steps).view(few.target.shape)
+
+    change = after("the same") - after("others of the task")
+    return torch.stack([similarity.correlation(exchanged("ICL", seed, shift), change) for seed in SEEDS])
+
+
+def beyond_counting(
+    other: str, shift: int = 0, *, of: Recipe | None = None, rules: Sequence[str] = ALL_COUNT
+) -> Tensor:
+    """The partial correlation (M, B) of what the exchange changes in ICL and in another learner, given counting rules.
+
+    What the changes of these rules explain, by least squares over a task's queries, is taken out of both.
+    """
     found = []
     for seed in SEEDS:
-        pair = []
-        for control in ("the same", "others of the task"):
-            icl = in_context("trained", seed, control, shift, k)
-            if other == "FT":
-                then = tuned("trained", seed, of or recipe("trained"), control, shift, k)
-            else:
-                then = in_context("trained", seed, control + ", in reverse", shift, k)
-            pair.append(Conditions(zsl=icl, ft=then, icl=icl, own=4))
-        found.append(side_by_side.exchanged(*pair).mean(1))
+        columns = [exchanged(rule, seed, shift) for rule in rules]
+        counted = torch.stack([one - one.mean(1, keepdim=True) for one in columns], dim=-1)  # (B, Q, rules)
+        rest = []
+        for change in (exchanged("ICL", seed, shift), exchanged(other, seed, shift, of=of)):
+            centred = (change - change.mean(1, keepdim=True))[..., None]
+            rest.append((centred - counted @ torch.linalg.lstsq(counted, centred).solution)[..., 0])
+        found.append(torch.cosine_similarity(*rest, dim=1))
+    return torch.stack(found)
+
+
+def agreement_inside(
+    a: str = "ICL", b: str = "FT", shift: int = 0, k: int = SHOTS, *, of: Recipe | None = None
+) -> Tensor:
+    """The same inside trained models, by layer (M, B, L): `side_by_side.exchanged` of "ICL" or "FT" with another.
+
+    The other may be ", in reverse": the same demonstrations in reverse order.
+    """
+
+    def inside(learner, seed, control):
+        way, _, order = learner.partition(", ")
+        control += ", in reverse" if order else ""
+        if way == "ICL":
+            return in_context("trained", seed, control, shift, k)
+        return tuned("trained", seed, of or recipe("trained"), control, shift, k)
+
+    found = []
+    for seed in SEEDS:
+        pair = [(inside(a, seed, control), inside(b, seed, control)) for control in ("the same", "others of the task")]
+        both = [Conditions(zsl=one, ft=other, icl=one, own=4) for one, other in pair]
+        found.append(side_by_side.exchanged(*both).mean(1))
     return torch.stack(found)
 
 

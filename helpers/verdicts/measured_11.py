@@ -14,7 +14,7 @@ from torch import Tensor
 
 from helpers.finetuning import attribution, rules, scale, side_by_side, similarity, small_gpt, toy_language
 from helpers.finetuning.inside import State
-from helpers.finetuning.side_by_side import Conditions
+from helpers.finetuning.side_by_side import METRICS, Conditions
 from helpers.finetuning.small_gpt import Recipe
 from helpers.finetuning.toy_language import Episode
 from helpers.models.gpt import WordGPT
@@ -105,7 +105,7 @@ def alike(
 ) -> Tensor:
     """A measure of `side_by_side.METRICS`, (M, B, L): the mean over queries."""
     every = (conditions(kind, seed, loss, control, shift, of=of) for seed in SEEDS)
-    return torch.stack([side_by_side.METRICS[measure](each).mean(1) for each in every])
+    return torch.stack([METRICS[measure](each).mean(1) for each in every])
 
 
 def excess(measure: str, kind: str, loss: str = "label", control: str = "others of the task", shift: int = 0) -> Tensor:
@@ -118,6 +118,39 @@ def accuracies(kind: str, loss: str = "label", shift: int = 0) -> Tensor:
     every = [conditions(kind, seed, loss, shift=shift)[:3] for seed in SEEDS]
     each = [[side_by_side.accuracy(way, episode(shift)) for way in ways] for ways in every]
     return torch.stack([torch.stack(ways) for ways in each], dim=1)
+
+
+@cached
+def excess_with(k: int, measure: str = PER_QUERY, shift: int = 0, *, less: bool = True) -> Tensor:
+    """The same in the last layer of trained models with k demonstrations, fine-tuned on the label (M, B).
+
+    Not `less`: the measure itself, behind the demonstrations that the fine-tuning saw.
+    """
+    found = []
+    for seed in SEEDS:
+        zsl, ft = (
+            in_context("trained", seed, shift=shift, k=0),
+            tuned("trained", seed, recipe("trained"), shift=shift, k=k),
+        )
+        behind = (in_context("trained", seed, control, shift, k) for control in ("the same", "others of the task"))
+        same, others = (METRICS[measure](Conditions(zsl, ft, icl, own=4)).mean(1)[..., LAST] for icl in behind)
+        found.append(same - others if less else same)
+    return torch.stack(found)
+
+
+def excess_of_finetuning(shift: int = 0) -> Tensor:
+    """The excess (M, B) of a fine-tuning beside itself at a third of the rate: per query, last layer.
+
+    If ICL *were* fine-tuning, but for the rate, it could hardly score more.
+    """
+    found = []
+    for seed in SEEDS:
+        zsl = in_context("trained", seed, shift=shift, k=0)
+        ft = tuned("trained", seed, recipe("trained"), shift=shift)
+        twins = (tuned("trained", seed, Recipe(0.03), each, shift) for each in ("the same", "others of the task"))
+        same, other = (METRICS[PER_QUERY](Conditions(zsl, ft, twin, own=4)).mean(1)[..., LAST] for twin in twins)
+        found.append(same - other)
+    return torch.stack(found)
 
 
 def excess_of_readers(shift: int = 0) -> Tensor:

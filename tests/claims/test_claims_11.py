@@ -67,6 +67,11 @@ def test_a_fixed_meaning_is_known_and_never_overridden():
 # --- sections 2 to 4 --------------------------------------------------------------------------------------------
 
 
+def test_deutch_et_al_find_trained_and_untrained_about_equal_on_average():
+    found = {kind: sum(values) / 5 for kind, values in published.load()["untrained"]["SimAOU"].items()}
+    assert abs(found["trained"] - found["no_training"]) < 0.01
+
+
 def test_agreement_is_of_one_layer_and_one_loss():
     last = {loss: alike("SimAOU", "trained", loss)[..., -1].mean() for loss in LOSSES}
     assert last["label"] > 0.4 and abs(last["all tokens"]) < 0.15
@@ -97,8 +102,10 @@ def test_in_every_seed_the_excess_is_nothing_and_that_of_readers_is_not(seed):
 
 
 def test_even_fine_tuning_beside_itself_hardly_stands_out(notebook):
-    one, _ = notebook.namespace["rows"]["FT beside FT, two rates"]
-    assert 0.02 < one.value < 0.2
+    (one, _), (readers, _) = (
+        notebook.namespace["rows"][name] for name in ("FT beside FT, two rates", "two that store demonstrations")
+    )
+    assert 0.02 < one.value < 0.2 < 0.5 < readers.value
 
 
 def test_another_seed_and_counting_are_as_like_the_fine_tuning():
@@ -121,7 +128,9 @@ def test_the_trends_over_sizes_are_those_that_the_text_names():
     assert large == 151_271_424
     assert at(large, "trained, label", "SimAOU") < at(small, "trained, label", "SimAOU") - 0.2
     assert at(large, "trained, all tokens", PER_QUERY) > at(small, "trained, all tokens", PER_QUERY) + 0.3
-    assert all(abs(at(n, "trained, all tokens", "SimAOU")) < 0.3 for n in {r["weights"] for r in runs})
+    sizes = {r["weights"] for r in runs}
+    assert all(abs(at(n, "trained, all tokens", "SimAOU")) < 0.1 for n in sizes - {large})
+    assert -0.3 < at(large, "trained, all tokens", "SimAOU") < -0.15  # "and below at the largest"
 
 
 def test_without_weight_decay_the_level_is_another_and_the_excess_the_same():
@@ -166,6 +175,8 @@ def test_similarity_and_accuracy_peak_at_different_rates(notebook):
     assert looks["SimAOU"][0] > max(looks["SimAOU"]) - 0.05 and looks["SimAOU"][-1] < looks["SimAOU"][0] - 0.15
     assert looks[PER_QUERY][0] == max(looks[PER_QUERY])
     assert min(looks["SimAOU, normalised"]) > looks["SimAOU"][-1] + 0.2
+    shallow = looks["SimAOU, normalised"]
+    assert shallow.index(max(shallow)) == right.index(max(right)) and max(shallow) < shallow[0] + 0.15
 
 
 # --- section 8 ----------------------------------------------------------------------------------------------------
@@ -217,14 +228,15 @@ def test_in_the_last_layer_the_indirect_effect_is_the_larger_one(notebook):
 
 def test_the_table_of_rules_says_what_the_text_says(notebook):
     rows = {name: values.mean((0, 1)) for name, values in notebook.namespace["rows_of"].items()}
-    for matched in (False, True):
-        gd, code, paper = (rows[name, matched] for name in ("GD", "layer-causal, code", "layer-causal, paper"))
-        assert min(code[0], paper[0]) > gd[0] and code[1] > gd[1] + 0.1
+    gd, code, paper = (rows[name, False] for name in ("GD", "layer-causal, code", "layer-causal, paper"))
+    assert min(code[0], paper[0]) > gd[0] and code[1] > gd[1] + 0.1
+    gd, code = (rows[name, True] for name in ("GD", "layer-causal, code"))
+    assert code[0] > gd[0] and code[1] > gd[1] + 0.1
     plain, equal = ({name: row for (name, m), row in rows.items() if m == matched} for matched in (False, True))
     alike_most = sorted(plain, key=lambda name: -plain[name][2])[:2]
     learn_least = sorted(plain, key=lambda name: plain[name][0])[:2]
     assert set(alike_most) == set(learn_least) == {"first-order model", "GD, loss on all tokens"}
-    assert min(equal, key=lambda name: equal[name][2]) == "GD, loss on all tokens"
+    assert equal["GD, loss on all tokens"][2] < equal["GD"][2] - 0.1
 
 
 def test_moattn_helps_if_beta_is_small_and_a_plain_mean_gets_more_than_half_of_it():
