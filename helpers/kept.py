@@ -164,7 +164,7 @@ def _cut(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is not None
-    except (zipfile.BadZipFile, OSError, EOFError):
+    except Exception:  # a bit turned can make a part's name no UTF-8, its flag say "encrypted", its method unknown, …
         return True
 
 

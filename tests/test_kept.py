@@ -113,6 +113,18 @@ def test_what_is_wrong_with_a_file_is_said_with_its_name_and_the_remedy(damage, 
     assert not capsys.readouterr().out
 
 
+def test_whatever_byte_is_wrong_it_is_said_in_words_or_does_not_matter(file):
+    whole, refused = file.read_bytes(), 0
+    for i in range(0, len(whole), 4):
+        file.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :])
+        try:
+            assert torch.equal(kept.read(file, REMEDY)["W"], CONTENT["W"])  # in the padding, say
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"file: {file} ") and str(error).endswith(REMEDY)
+    assert refused > len(whole) / 16
+
+
 def test_what_is_not_there_or_is_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match="keep: there is no .*none.pt: ask for it."):
         kept.read(tmp_path / "none.pt", REMEDY, door="keep")
