@@ -152,6 +152,7 @@ def a_place_for_notebooks(folder: Path, explorers: list[widgets.Explorer]):
         patch.setattr(warnings, "showwarning", _to_stderr)
         warnings.resetwarnings()
         warnings.simplefilter("ignore", DeprecationWarning)
+        plt.close("all")  # what a test left open would be shown under the first cell
         yield
     plt.close("all")
     torch.random.set_rng_state(torch_state)

@@ -142,3 +142,17 @@ def test_gd_pp_without_gamma_is_the_layer_of_gd():
 def test_gd_pp_refuses_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         constructions.gd_pp_step(**{"eta": 0.5, "gamma": 0.01, "N": 5, "d_x": 3, **arguments})
+
+
+@pytest.mark.parametrize("T", [5, 9])
+def test_the_previous_token_scores_beta_and_all_others_0(T):
+    """However long the text is: the weight of the token before is e^beta among 1's."""
+    z, beta = torch.eye(9 + T, dtype=torch.float64)[None, 9:], 2.0
+    pattern = attention.pattern(z, constructions.induction(V=3, T=T, beta=beta)[0], causal=True)[0, 0]
+    wanted = torch.tensor([math.exp(beta) / (math.exp(beta) + t) for t in range(1, T)], dtype=torch.float64)
+    assert torch.allclose(pattern.diagonal(-1), wanted, rtol=0, atol=1e-12)
+
+
+def test_a_temperature_of_0_is_refused():
+    with pytest.raises(ValueError, match="tau"):
+        constructions.two_softmax_heads(constructions.gd_step(1.0, 4, 2), N=4, tau=0.0)

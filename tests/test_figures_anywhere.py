@@ -138,7 +138,7 @@ def test_a_cell_that_runs_again_frees_what_it_made_before():
 
 def shown(widget, monkeypatch):
     outputs = []
-    monkeypatch.setattr(widgets, "display", lambda bundle, raw: outputs.append(bundle))
+    monkeypatch.setattr(widgets, "display", lambda bundle, raw: outputs.append(bundle if raw is True else None))
     widget._ipython_display_()
     return outputs
 
@@ -159,5 +159,8 @@ def test_elsewhere_it_is_one_output_in_two_forms(monkeypatch):
     assert both["text/plain"] == "Interactive figure. A line."
 
 
-def test_controls_fit_a_window_of_360_pixels():
-    assert all(control.layout.min_width == "min(290px, 100%)" for control in make().controls.values())
+def test_controls_and_picture_fit_a_window_of_360_pixels():
+    widget = make()
+    assert all(control.layout.min_width == "min(290px, 100%)" for control in widget.controls.values())
+    assert (widget.image.layout.max_width, widget.image.layout.height) == ("100%", "auto")
+    assert (widget.box.layout.width, widget.box.layout.max_width) == ("100%", f"{widget.image.width}px")

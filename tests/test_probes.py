@@ -152,3 +152,10 @@ def test_the_relative_error_of_a_step_is_the_closed_form():
 def test_bad_calls(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_without_a_factor_the_scale_is_the_prompts_own():
+    prompt = tasks.linear_regression(B=50, N=8, d_x=3, noise=0.5)
+    step = lambda x, y, x_query: learners.gd(x, y, x_query, eta=0.5)  # noqa: E731
+    assert probes.relative_error(step, prompt) == probes.relative_error(step, prompt, c=1.0)
+    assert probes.relative_error(step, prompt) != probes.relative_error(step, prompt, c=1.1)

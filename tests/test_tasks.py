@@ -77,3 +77,8 @@ def test_first_keeps_task_and_query_and_drops_pairs():
 def test_to_changes_the_dtype_of_all_that_is_there():
     assert {t.dtype for t in tasks.linear_regression(B=1, N=1, d_x=1).to(torch.float32)} == {torch.float32}
     assert tasks.Prompt(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1)).to(torch.float64).W is None
+
+
+def test_a_token_without_room_for_an_input_has_no_prediction():
+    with pytest.raises(ValueError, match="d_y: expected less than the token's width 2, got 2: no room for x"):
+        tasks.read(torch.zeros(1, 2, 2), d_y=2)

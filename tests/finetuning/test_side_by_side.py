@@ -127,3 +127,11 @@ def test_a_comparison_makes_no_tensor_on_another_device(rule, monkeypatch):
     assert three.icl.scores.shape == (3, 5, 3, 2, 24)
     with pytest.raises(RuntimeError, match="device"):
         side_by_side.compare(small().to("meta"), tasks(), Recipe(rule=rule))
+
+
+def test_before_fine_tuning_is_the_comparison_with_zero_shot():
+    model, episode = small(), tasks()
+    found = side_by_side.compare(model, episode, Recipe(lr=0.3))
+    untouched = found._replace(ft=found.zsl)
+    before, after = (side_by_side.METRICS[name] for name in ("SimAM, before FT", "SimAM"))
+    assert torch.equal(before(found), after(untouched)) and not torch.equal(before(found), after(found))

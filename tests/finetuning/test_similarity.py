@@ -221,3 +221,10 @@ def test_correlation_is_numpys_and_0_for_a_constant():
     a, b = torch.randn(2, 9, generator=g, dtype=torch.float64)
     assert similarity.correlation(a, b).item() == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
     assert abs(similarity.correlation(a, torch.full_like(a, 0.3)).item()) < 1e-12
+
+
+def test_the_pattern_of_two_things_is_one_number_and_of_three_can_be_compared():
+    a = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    assert similarity.rsa(a, 2 * a).item() == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError):
+        similarity.rsa(a[:2], a[:2])

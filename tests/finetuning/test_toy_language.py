@@ -192,3 +192,9 @@ def test_what_does_not_fit_is_refused(call, message):
 
 def test_the_parts_have_names():
     assert Task._fields == ("words", "labels") and Episode._fields == ("demos", "query", "target", "options", "words")
+
+
+def test_the_seed_0_is_a_seed_like_others():
+    episode = toy_language.few_shot(toy_language.draw(B=3), k=16, Q=8)
+    first, again, other = (toy_language.other_demonstrations(episode, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.demos, again.demos) and not torch.equal(first.demos, other.demos)
