@@ -9,40 +9,11 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from scenarios import follow
+from stacked import EXACT, WRONG, prompts, stack_of_layers, start
 
 from helpers import attention, constructions, learners, metrics, tasks
 from helpers.verdicts import notebook_03 as claims
 
-EXACT = 1e-12  # float64; the largest gap of any identity here
-WRONG = 1e-3  # what a broken twin must exceed
-
-
-def start(d_y, d_x, scale=1.0, seed=50):
-    return scale * torch.randn(d_y, d_x, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def stack_of_layers(prompt, etas, W_0=None, include_query=False):
-    _, N, d_x = prompt.x.shape
-    d_y = prompt.y.shape[-1]
-    z = tasks.tokens(prompt, W_0)
-    for eta in etas:
-        layer = constructions.gd_step(eta, N, d_x, d_y, W_0).to(z.dtype)
-        z = attention.linear(z, layer, include_query=include_query)
-    return tasks.read(z, d_y)
-
-
-# Step sizes are kept where the numbers stay of the size of 1: beyond 2/lambda_max both roads grow like a power, and
-# round-off with them (see the test on divergence below).
-prompts = st.builds(
-    tasks.linear_regression,
-    B=st.integers(1, 5),
-    N=st.integers(1, 40),
-    d_x=st.integers(1, 12),
-    d_y=st.integers(1, 4),
-    inputs=st.sampled_from(list(tasks.INPUT_LAWS)),
-    noise=st.sampled_from([0.0, 0.5]),
-    seed=st.integers(0, 10_000),
-)
 step_sizes = st.lists(st.floats(-0.1, 0.12), min_size=1, max_size=8)
 
 
