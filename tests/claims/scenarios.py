@@ -20,6 +20,15 @@ def said(widget, values: dict) -> str:
     return follow(widget, **values)
 
 
+def in_order(explorers, items) -> None:
+    """Each item: a widget's number, the controls it moves (others stay as they are), what the read-out then says."""
+    now = {number: dict(explorer.defaults) for number, explorer in enumerate(explorers)}
+    for number, settings, numbers in items:
+        explorer, now[number] = explorers[number], now[number] | settings
+        readout = re.sub(r"<[^>]+>", "", explorer.draw(explorer.picture.artists, explorer.compute(**now[number])))
+        assert all(each in readout for each in numbers), (settings, readout)
+
+
 def holds(ran, path, widget: str, settings: dict, number, stated: str, style: str = ".3g") -> None:
     """`number` of what the widget computes at these settings prints as stated, and the notebook states it."""
     explorer = ran(path).namespace[widget]

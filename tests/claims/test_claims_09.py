@@ -1,12 +1,12 @@
 """What notebook 09 says, besides the theory in test_mixing and the shipped runs in test_softmax_runs."""
 
 import math
-import re
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from scenarios import in_order
 
 from helpers import attention, constructions, metrics, tasks, verdicts
 from helpers.attention import Layer
@@ -232,10 +232,6 @@ SAID = [  # widget, what an item sets (the rest stays as the reader left it), wh
 
 
 def test_the_widgets_say_what_the_folded_answers_say_when_the_items_are_followed_in_order(notebook):
-    now = {number: dict(explorer.defaults) for number, explorer in enumerate(notebook.explorers)}
-    for number, settings, numbers in SAID:
-        explorer, now[number] = notebook.explorers[number], now[number] | settings
-        readout = re.sub("<.*?>", "", explorer.draw(explorer.picture.artists, explorer.compute(**now[number])))
-        assert all(said in readout for said in numbers), (settings, readout)
+    in_order(notebook.explorers, SAID)
     seeds = [notebook.explorers[FEATURES].compute(log_m=14, norm=3.0, seed=seed).errors[-1] for seed in range(6)]
     assert np.argmin(seeds) == 4 and np.argmax(seeds) == 5

@@ -1,11 +1,11 @@
 """What notebook 10 says of its trained models, besides the identities in test_copying and test_induction."""
 
 import math
-import re
 
 import pytest
 import torch
 from conftest import ROOT
+from scenarios import in_order
 
 from helpers import attention, constructions, learners, metrics, verdicts
 from helpers.models import copying, induction
@@ -236,8 +236,4 @@ SAID = [  # widget, what an item sets (the rest stays as the reader left it), wh
 
 
 def test_the_widgets_say_what_the_folded_answers_say_when_the_items_are_followed_in_order(notebook):
-    now = {number: dict(explorer.defaults) for number, explorer in enumerate(notebook.explorers)}
-    for number, settings, numbers in SAID:
-        explorer, now[number] = notebook.explorers[number], now[number] | settings
-        readout = re.sub("<.*?>", "", explorer.draw(explorer.picture.artists, explorer.compute(**now[number])))
-        assert all(said in readout for said in numbers), (settings, readout)
+    in_order(notebook.explorers, SAID)
