@@ -98,14 +98,6 @@ def test_nothing_is_left_behind(tmp_path):
     assert IPython.get_ipython() is None
 
 
-def test_a_figure_that_a_test_left_open_is_not_shown_in_the_next_notebook(tmp_path):
-    import matplotlib.pyplot as plt
-
-    plt.figure()
-    (cell,) = executed.execute(a_notebook(tmp_path, "import matplotlib.pyplot as plt")).cells
-    assert cell.outputs == [] and not plt.get_fignums()
-
-
 def test_a_notebook_is_executed_once(tmp_path):
     path = a_notebook(tmp_path, "open('times', 'a').write('x')")
     assert executed.execute(path) is executed.execute(path)
